@@ -1,0 +1,38 @@
+# Everything a fresh machine needs: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+NODE_TESTS := tests/interop
+
+.PHONY: setup demo test lint bench requirements clean
+
+setup: $(BIN)/griffier            ## the virtual environment with the `griffier` command
+
+$(BIN)/griffier: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup                       ## the whole chain on this machine, with a sample ministry
+	$(BIN)/griffier demo
+
+test: setup                       ## all tests, on the embedded stack
+	$(BIN)/python -m pytest
+
+lint: setup                       ## style, types, the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup                      ## ratios to a baseline measured in the same run
+	$(BIN)/python -m tests.bench
+
+requirements:                     ## pin the dependencies again, with hashes
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --extra demo \
+	  --custom-compile-command "make requirements" -o requirements.txt pyproject.toml
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --extra demo --extra dev \
+	  --custom-compile-command "make requirements" -o requirements-dev.txt pyproject.toml
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

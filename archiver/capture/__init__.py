@@ -1,0 +1,1 @@
+"""The archiver as a Matrix member: sign-in, keys, sync, media."""

@@ -1,0 +1,1 @@
+"""What is stored, and why it can be trusted."""

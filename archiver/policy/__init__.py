@@ -1,0 +1,1 @@
+"""Marks, exclusion, retention, holds, destruction."""

@@ -1,0 +1,1 @@
+"""The current view of rooms and messages; search."""

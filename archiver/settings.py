@@ -1,0 +1,122 @@
+"""The one place where the archiver's settings are read.
+
+Order, last one wins: the defaults below, the YAML file (`--config` or GRIFFIER_CONFIG), environment variables
+GRIFFIER_SECTION__NAME. A secret may also be given as NAME_file: the path of a file that holds only the secret.
+`config/griffier.yaml` explains every setting.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+
+class SettingsError(Exception):
+    """The settings can't be used; the message names the setting and what to do."""
+
+
+class Section(BaseModel):
+    """A section of the settings: unknown names are refused, `NAME_file` is read into NAME."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def read_secret_files(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for name in cls.model_fields:
+            path = values.pop(f"{name}_file", None)
+            if path:
+                try:
+                    values[name] = Path(path).read_text().strip()
+                except OSError as error:
+                    raise ValueError(f"{name}_file: {error.strerror}: {path}") from error
+        return values
+
+
+class Database(Section):
+    url: SecretStr = SecretStr("")
+    pool_size: int = Field(default=8, ge=2, le=200)
+
+
+class Organisation(Section):
+    id: int = Field(default=1, ge=1)
+    name: str = "Ministerie"
+    language: str = Field(default="nl", pattern="^(nl|en)$")
+
+
+class Homeserver(Section):
+    url: str = ""
+    server_name: str = ""
+    timeout: float = Field(default=60, gt=0, description="seconds a request may take, beside the sync's own wait")
+
+
+class Archiver(Section):
+    user_id: str = ""
+    password: SecretStr = SecretStr("")
+    device_name: str = "Griffier archief"
+    sync_wait: float = Field(default=30, gt=0, le=300, description="seconds the server may hold a sync open")
+    timeline_limit: int = Field(default=100, ge=10, le=1000)
+    megolm_cache: int = Field(default=5000, ge=10, description="Megolm sessions held in memory")
+    media_max_bytes: int = Field(default=200_000_000, ge=0)
+
+
+class Web(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    sign_in: dict[str, SecretStr] = Field(default_factory=dict, description="who may sign in, each with a token")
+
+
+class Settings(BaseSettings):
+    """Everything the archiver, the web application and the command line may be told."""
+
+    model_config = SettingsConfigDict(env_prefix="GRIFFIER_", env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    data_dir: Path = Path("data")
+    keys_dir: Path | None = None
+    files_dir: Path | None = None
+    organisation: Organisation = Organisation()
+    database: Database = Database()
+    homeserver: Homeserver = Homeserver()
+    archiver: Archiver = Archiver()
+    web: Web = Web()
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the organisation's key file."""
+        return self.keys_dir or self.data_dir / "keys"
+
+    @property
+    def files(self) -> Path:
+        """The folder of sealed media."""
+        return self.files_dir or self.data_dir / "files"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        yaml = YamlConfigSettingsSource(settings_cls, yaml_file=os.environ.get("GRIFFIER_CONFIG"))
+        return init_settings, env_settings, yaml
+
+    @classmethod
+    def load(cls, config: Path | None = None, **overrides: Any) -> Self:
+        """Read the settings; raises SettingsError when a value can't be used."""
+        if config is not None:
+            if not config.is_file():
+                raise SettingsError(f"There is no configuration file at {config}. Give --config another path.")
+            os.environ["GRIFFIER_CONFIG"] = str(config)
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            lines = [f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+            raise SettingsError("These settings can't be used:\n" + "\n".join(lines)) from None

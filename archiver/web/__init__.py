@@ -1,0 +1,1 @@
+"""Pages for people, and their sign-in."""
