@@ -1,1 +1,15 @@
-"""The connection pool and the migrations."""
+"""The connection pool, the transaction of one organisation, and the migrations."""
+
+from archiver.db.pool import Connection, DatabaseError, Pool, connect, tenant_tx
+from archiver.db.schema import SchemaError, migrate, require_current
+
+__all__ = [
+    "Connection",
+    "DatabaseError",
+    "Pool",
+    "SchemaError",
+    "connect",
+    "migrate",
+    "require_current",
+    "tenant_tx",
+]

@@ -1,0 +1,46 @@
+"""Connections to the archive's Postgres, and the transaction that belongs to one organisation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+
+Connection: TypeAlias = Any  # asyncpg ships no types: its connection, or the pool's proxy of one
+Pool: TypeAlias = asyncpg.Pool
+
+
+class DatabaseError(Exception):
+    """The archive's database can't be reached or used; the message says what to do."""
+
+
+@asynccontextmanager
+async def connect(url: str, size: int = 8) -> AsyncIterator[Pool]:
+    """Open a pool of at most `size` connections; raises DatabaseError if the server can't be reached."""
+    if not url:
+        raise DatabaseError("No database is set. Set database.url in the configuration or GRIFFIER_DATABASE__URL.")
+    try:
+        pool = await asyncpg.create_pool(
+            url, min_size=1, max_size=size, command_timeout=60, server_settings={"application_name": "griffier"}
+        )
+    except (OSError, asyncpg.PostgresError, ValueError) as error:
+        raise DatabaseError(f"The archive's database can't be reached: {error}. Check database.url.") from error
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), timeout=3)
+        except TimeoutError:
+            pool.terminate()
+
+
+@asynccontextmanager
+async def tenant_tx(pool: Pool, org: int) -> AsyncIterator[Connection]:
+    """A transaction as the unprivileged role, in which row-level security shows only `org` (DESIGN D17)."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL ROLE griffier_service")
+        await connection.execute("SELECT set_config('griffier.org', $1, true)", str(org))
+        yield connection

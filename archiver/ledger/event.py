@@ -1,0 +1,188 @@
+"""The signed event (PDU): its id, its content hash, its signatures, its redacted form.
+
+Source: Matrix specification, server-server API ("Signing events", "Reference hashes") and the room versions 1 to 12. All pure:
+no network, no clock. A failed check is a fact to keep, not an accident.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from unpaddedbase64 import decode_base64, encode_base64
+
+from archiver.ledger.canonical import HostileJson, JsonObject, canonical
+
+KEYS_KEPT = frozenset(
+    {
+        "event_id", "type", "room_id", "sender", "state_key", "content", "hashes", "signatures", "depth", "prev_events",
+        "auth_events", "origin_server_ts",
+    }
+)  # fmt: skip
+KEYS_KEPT_UNTIL_10 = frozenset({"origin", "membership", "prev_state"})
+KNOWN_VERSIONS = frozenset(str(number) for number in range(1, 13))
+
+KeyRing = Mapping[tuple[str, str], Ed25519PublicKey]
+"""(server name, key id) to the key with which that server signs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What differs between room versions, as far as an archive must know."""
+
+    version: str
+
+    @property
+    def number(self) -> int:
+        """The room version as a number; an unknown version is read by the rules of the newest we know."""
+        return int(self.version) if self.version in KNOWN_VERSIONS else 12
+
+    @property
+    def id_is_hash(self) -> bool:
+        """From version 3 on, an event's id is the hash of its redacted form."""
+        return self.number >= 3
+
+    @property
+    def url_safe_id(self) -> bool:
+        """From version 4 on, that hash is written in the URL-safe alphabet."""
+        return self.number >= 4
+
+    def content_kept(self, event: JsonObject) -> JsonObject:
+        """What redaction leaves of an event's content (room versions, "Redactions")."""
+        content = event.get("content")
+        if not isinstance(content, dict):
+            return {}
+        number, kind = self.number, event.get("type")
+        if kind == "m.room.create":
+            return dict(content) if number >= 11 else _only(content, "creator")
+        if kind == "m.room.member":
+            kept = _only(content, "membership", *(["join_authorised_via_users_server"] if number >= 9 else []))
+            invite = content.get("third_party_invite")
+            if number >= 11 and isinstance(invite, dict) and "signed" in invite:
+                kept["third_party_invite"] = {"signed": invite["signed"]}
+            return kept
+        if kind == "m.room.power_levels":
+            names = ["ban", "events", "events_default", "kick", "redact", "state_default", "users", "users_default"]
+            return _only(content, *names, *(["invite"] if number >= 11 else []))
+        names_by_kind = {
+            "m.room.join_rules": ["join_rule", *(["allow"] if number >= 8 else [])],
+            "m.room.history_visibility": ["history_visibility"],
+            "m.room.aliases": ["aliases"] if number <= 5 else [],
+            "m.room.redaction": ["redacts"] if number >= 11 else [],
+        }
+        return _only(content, *names_by_kind.get(kind if isinstance(kind, str) else "", []))
+
+
+def _only(content: JsonObject, *names: str) -> JsonObject:
+    return {name: content[name] for name in names if name in content}
+
+
+def signed_form(event: JsonObject, rules: Rules) -> JsonObject:
+    """The event as its server signed it, from what the client API shows in federation format.
+
+    Two quirks of Synapse are undone (DESIGN D5): a top-level `redacts` copied out of the content from version 11 on, and the
+    `room_id` of a version 12 create event, which by that version has none.
+    """
+    pdu = {name: value for name, value in event.items() if name not in ("unsigned", "age_ts", "event_id")}
+    if not rules.id_is_hash and "event_id" in event:
+        pdu["event_id"] = event["event_id"]
+    if rules.number >= 11 and event.get("type") == "m.room.redaction":
+        pdu.pop("redacts", None)
+    if rules.number >= 12 and event.get("type") == "m.room.create" and event.get("state_key") == "":
+        pdu.pop("room_id", None)
+    return pdu
+
+
+def redacted_form(pdu: JsonObject, rules: Rules) -> JsonObject:
+    """What is left of an event after redaction: the form that ids and signatures are made over."""
+    kept = KEYS_KEPT if rules.number >= 11 else KEYS_KEPT | KEYS_KEPT_UNTIL_10
+    form = {name: value for name, value in pdu.items() if name in kept}
+    form["content"] = rules.content_kept(pdu)
+    return form
+
+
+def event_id(pdu: JsonObject, rules: Rules) -> str:
+    """The event's id. Raises HostileJson when the event has no canonical form."""
+    if not rules.id_is_hash:
+        given = pdu.get("event_id")
+        if not isinstance(given, str):
+            raise HostileJson("it has no event id")
+        return given
+    form = redacted_form(pdu, rules)
+    form.pop("signatures", None)
+    digest = hashlib.sha256(canonical(form)).digest()
+    if rules.url_safe_id:
+        return "$" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return "$" + encode_base64(digest)
+
+
+def content_hash(pdu: JsonObject) -> str:
+    """The SHA-256 over all but signatures, hashes and unsigned, in unpadded base64. Raises HostileJson."""
+    form = {name: value for name, value in pdu.items() if name not in ("unsigned", "signatures", "hashes")}
+    return encode_base64(hashlib.sha256(canonical(form)).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What could be established about an event."""
+
+    id_matches: bool
+    content_matches: bool  # False on an authentic id: pruned before we saw it (D7)
+    signed_by: tuple[str, ...]
+    unsigned_by: tuple[str, ...]  # named in the event, but the key is unknown or the signature wrong
+
+
+def signers(pdu: JsonObject) -> set[tuple[str, str]]:
+    """The (server name, key id) pairs that the event says it is signed with."""
+    signatures = pdu.get("signatures")
+    if not isinstance(signatures, dict):
+        return set()
+    return {
+        (server, key_id)
+        for server, by_key in signatures.items()
+        if isinstance(by_key, dict)
+        for key_id in by_key
+        if key_id.startswith("ed25519:")
+    }
+
+
+def check(pdu: JsonObject, expected_id: str | None, rules: Rules, keys: KeyRing) -> Checks:
+    """Check id, content hash and signatures of a signed event; never raises."""
+    try:
+        id_matches = expected_id is None or event_id(pdu, rules) == expected_id
+        form = redacted_form(pdu, rules)
+        signatures = form.pop("signatures", {})
+        message = canonical(form)
+    except HostileJson:
+        return Checks(False, False, (), tuple(sorted({server for server, _ in signers(pdu)})))
+    good: set[str] = set()
+    bad: set[str] = set()
+    for server, key_id in signers(pdu):
+        verified = _verifies(keys.get((server, key_id)), signatures[server][key_id], message)
+        (good if verified else bad).add(server)
+    return Checks(id_matches, content_intact(pdu), tuple(sorted(good)), tuple(sorted(bad - good)))
+
+
+def content_intact(pdu: JsonObject) -> bool:
+    """Whether the content is what was signed; False for a redacted event."""
+    hashes = pdu.get("hashes")
+    given = hashes.get("sha256") if isinstance(hashes, dict) else None
+    try:
+        return isinstance(given, str) and given.rstrip("=") == content_hash(pdu)
+    except HostileJson:
+        return False
+
+
+def _verifies(key: Ed25519PublicKey | None, signature: Any, message: bytes) -> bool:
+    if key is None or not isinstance(signature, str):
+        return False
+    try:
+        key.verify(decode_base64(signature), message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -1,0 +1,273 @@
+"""The ledger: captured events, appended once and never altered (promise 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from archiver.db import Connection
+from archiver.ledger.canonical import HostileJson, JsonObject, canonical, column, parse_object
+from archiver.ledger.event import Checks, Rules, signed_form
+from archiver.ledger.sealing import Vault, bound, month_of
+
+SALT = 32
+MAX_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event on its way into the ledger."""
+
+    room_id: str
+    event_id: str
+    event: JsonObject  # as it came, `unsigned` included
+    rules: Rules
+    checks: Checks
+    payload: bytes | None = None  # the decrypted payload, byte for byte, of an encrypted event
+    unreadable: str | None = None  # why there is no payload
+
+    @property
+    def session_id(self) -> str | None:
+        """The Megolm session that an encrypted event names."""
+        content = self.event.get("content")
+        session = content.get("session_id") if isinstance(content, dict) and self.type == "m.room.encrypted" else None
+        return session if isinstance(session, str) else None
+
+    @property
+    def type(self) -> str:
+        kind = self.event.get("type")
+        return kind if isinstance(kind, str) else "?"
+
+
+def moment(milliseconds: Any) -> datetime:
+    """A Matrix timestamp as a time; nonsense becomes the nearest time that can be stored."""
+    if not isinstance(milliseconds, int | float) or milliseconds < 0:
+        return datetime(1970, 1, 1, tzinfo=UTC)
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return MAX_TIME
+
+
+def relation(event: JsonObject) -> tuple[str | None, str | None]:
+    """(relation type, related event id) of an event; a redaction is the relation `m.redaction`."""
+    content = event.get("content")
+    content = content if isinstance(content, dict) else {}
+    if event.get("type") == "m.room.redaction":
+        target = content.get("redacts") or event.get("redacts")
+        return "m.redaction", column(target) if isinstance(target, str) else None
+    related = content.get("m.relates_to")
+    if not isinstance(related, dict):
+        return None, None
+    kind, target = related.get("rel_type"), related.get("event_id")
+    if isinstance(kind, str) and isinstance(target, str):
+        return column(kind), column(target)
+    return None, None
+
+
+def payload_type(payload: bytes | None) -> str | None:
+    """The event type of a decrypted payload; `?` when it can't be read as an event."""
+    if payload is None:
+        return None
+    try:
+        kind = parse_object(payload).get("type")
+    except HostileJson:
+        return "?"
+    return column(kind) if isinstance(kind, str) else "?"
+
+
+APPEND = """
+    INSERT INTO record (org, room_id, event_id, type, state_key, sender, sent_at, depth, rel_type, relates_to,
+                        id_matches, content_matches, signed_by, unsigned_by, session_id,
+                        sealed_event, commitment, sealed_payload, payload_type, opened_at, unreadable)
+    SELECT $1, r.room_id, r.event_id, r.type, r.state_key, r.sender, r.sent_at, r.depth, r.rel_type, r.relates_to,
+           r.id_matches, r.content_matches, string_to_array(r.signed_by, ' '),
+           string_to_array(r.unsigned_by, ' '), r.session_id,
+           r.sealed_event, r.commitment, r.sealed_payload, r.payload_type,
+           CASE WHEN r.sealed_payload IS NULL THEN NULL ELSE now() END, r.unreadable
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bigint[], $9::text[],
+                $10::text[], $11::boolean[], $12::boolean[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::bytea[],
+                $18::bytea[], $19::text[], $20::text[])
+        AS r (room_id, event_id, type, state_key, sender, sent_at, depth, rel_type, relates_to, id_matches, content_matches,
+              signed_by, unsigned_by, session_id, sealed_event, commitment, sealed_payload, payload_type, unreadable)
+    ON CONFLICT (org, room_id, event_id) DO NOTHING      -- replaying a batch changes nothing (promise 2)
+    RETURNING room_id, event_id
+"""
+ADD_EDGES = """
+    INSERT INTO edge (org, room_id, event_id, prev_event_id)
+    SELECT $1, e.* FROM unnest($2::text[], $3::text[], $4::text[]) AS e ON CONFLICT DO NOTHING
+"""
+MARK_UNREAD = """
+    INSERT INTO unread (org, room_id, event_id)
+    SELECT $1, u.* FROM unnest($2::text[], $3::text[]) AS u ON CONFLICT DO NOTHING
+"""
+# Set once: a record that has a payload keeps it, whatever comes later.
+SET_PAYLOAD = """
+    UPDATE record SET sealed_payload = $4, payload_type = $5, opened_at = now(), unreadable = NULL
+    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND sealed_payload IS NULL
+"""
+
+
+async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> set[tuple[str, str]]:
+    """Add events to the ledger; return the (room id, event id) pairs that were new. Runs in the caller's transaction."""
+    if not arrivals:
+        return set()
+    arrivals = list({(a.room_id, a.event_id): a for a in reversed(arrivals)}.values())[::-1]
+    times = [moment(a.event.get("origin_server_ts")) for a in arrivals]
+    keys = await vault.keys_for(tx, {(a.room_id, month_of(t)) for a, t in zip(arrivals, times, strict=True)})
+    rows = []
+    for arrival, sent_at in zip(arrivals, times, strict=True):
+        event, key = arrival.event, keys[arrival.room_id, month_of(sent_at)]
+        state_key, sender, depth = event.get("state_key"), event.get("sender"), event.get("depth")
+        salt, plain = secrets.token_bytes(SALT), _bytes(event)
+        sealed_payload = None
+        if arrival.payload is not None:
+            sealed_payload = key.seal(arrival.payload, _context(vault, arrival.room_id, arrival.event_id, "payload"))
+        rows.append(
+            (
+                arrival.room_id, arrival.event_id, column(arrival.type), column(state_key) if isinstance(state_key, str) else None,
+                column(sender) if isinstance(sender, str) else "?", sent_at,
+                min(max(depth, 0), 2**63 - 1) if isinstance(depth, int) else 0, *relation(event),
+                arrival.checks.id_matches, arrival.checks.content_matches,
+                " ".join(map(column, arrival.checks.signed_by)), " ".join(map(column, arrival.checks.unsigned_by)),
+                column(arrival.session_id) if arrival.session_id else None,
+                key.seal(salt + plain, _context(vault, arrival.room_id, arrival.event_id, "event")),
+                hmac.digest(salt, _bytes(signed_form(event, arrival.rules)), hashlib.sha256),
+                sealed_payload, payload_type(arrival.payload), arrival.unreadable,
+            )
+        )  # fmt: skip
+    new = {(row["room_id"], row["event_id"]) for row in await tx.fetch(APPEND, vault.org, *zip(*rows, strict=True))}
+    edges = [
+        (arrival.room_id, arrival.event_id, prev)
+        for arrival in arrivals
+        if (arrival.room_id, arrival.event_id) in new
+        for prev in previous(arrival.event)
+    ]
+    if edges:
+        await tx.execute(ADD_EDGES, vault.org, *zip(*edges, strict=True))
+    await mark_unread(tx, vault.org, new)
+    return new
+
+
+async def mark_unread(tx: Connection, org: int, records: set[tuple[str, str]]) -> None:
+    """Have the reading view of these records made again."""
+    if records:
+        await tx.execute(MARK_UNREAD, org, *zip(*records, strict=True))
+
+
+async def set_payload(tx: Connection, vault: Vault, record: Record, payload: bytes) -> None:
+    """Add what an encrypted event says, once its key has come."""
+    keys = await vault.keys_for(tx, {(record.room_id, month_of(record.sent_at))})
+    key = keys[record.room_id, month_of(record.sent_at)]
+    sealed = key.seal(payload, _context(vault, record.room_id, record.event_id, "payload"))
+    await tx.execute(SET_PAYLOAD, vault.org, record.room_id, record.event_id, sealed, payload_type(payload))
+    await mark_unread(tx, vault.org, {(record.room_id, record.event_id)})
+
+
+def previous(event: JsonObject) -> list[str]:
+    """The ids in `prev_events`, whichever form the room version writes them in."""
+    found = event.get("prev_events")
+    ids = [ref[0] if isinstance(ref, list) and ref else ref for ref in found] if isinstance(found, list) else []
+    return [column(ref) for ref in ids if isinstance(ref, str)]
+
+
+COLUMNS = """org, room_id, event_id, type, state_key, sender, sent_at, captured_at, depth, rel_type, relates_to, id_matches,
+    content_matches, signed_by, unsigned_by, session_id, sealed_event, sealed_payload, payload_type, unreadable"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A captured event, opened."""
+
+    room_id: str
+    event_id: str
+    type: str
+    state_key: str | None
+    sender: str
+    sent_at: datetime
+    captured_at: datetime
+    depth: int
+    rel_type: str | None
+    relates_to: str | None
+    id_matches: bool
+    content_matches: bool
+    signed_by: tuple[str, ...]
+    unsigned_by: tuple[str, ...]
+    session_id: str | None
+    payload_type: str | None
+    unreadable: str | None
+    event: JsonObject
+    payload: bytes | None
+
+    @cached_property
+    def said(self) -> JsonObject:
+        """What the event says: its decrypted payload, or the event itself if it was never encrypted."""
+        if self.type != "m.room.encrypted":
+            return self.event
+        try:
+            return parse_object(self.payload) if self.payload is not None else {}
+        except HostileJson:
+            return {}
+
+    @property
+    def said_type(self) -> str:
+        """The type of what it says; m.room.encrypted as long as it can't be read."""
+        return self.payload_type or self.type
+
+    @property
+    def content(self) -> JsonObject:
+        """The content of what it says; empty when it has none."""
+        content = self.said.get("content")
+        return content if isinstance(content, dict) else {}
+
+
+async def unseal(tx: Connection, vault: Vault, rows: Sequence[Any]) -> list[Record]:
+    """Open rows selected with COLUMNS. Raises SealingError when a seal is broken."""
+    sealed = [(row["room_id"], f"{row['event_id']}|event", row["sealed_event"]) for row in rows]
+    payloads = [(row["room_id"], f"{row['event_id']}|payload", row["sealed_payload"]) for row in rows if row["sealed_payload"]]
+    events = await vault.open_many(tx, sealed)
+    opened = {(room, what.removesuffix("|payload")): value for (room, what, _), value in
+              zip(payloads, await vault.open_many(tx, payloads), strict=True)}  # fmt: skip
+    return [
+        Record(
+            room_id=row["room_id"],
+            event_id=row["event_id"],
+            type=row["type"],
+            state_key=row["state_key"],
+            sender=row["sender"],
+            sent_at=row["sent_at"],
+            captured_at=row["captured_at"],
+            depth=row["depth"],
+            rel_type=row["rel_type"],
+            relates_to=row["relates_to"],
+            id_matches=row["id_matches"],
+            content_matches=row["content_matches"],
+            signed_by=tuple(row["signed_by"] or ()),
+            unsigned_by=tuple(row["unsigned_by"] or ()),
+            session_id=row["session_id"],
+            payload_type=row["payload_type"],
+            unreadable=row["unreadable"],
+            event=parse_object(plain[SALT:]) if plain is not None else {},
+            payload=opened.get((row["room_id"], row["event_id"])),
+        )  # fmt: skip
+        for row, plain in zip(rows, events, strict=True)
+    ]
+
+
+def _bytes(event: JsonObject) -> bytes:
+    """Canonical JSON; what has no canonical form is kept as near to it as JSON allows, so that nothing is lost."""
+    try:
+        return canonical(event)
+    except HostileJson:
+        return json.dumps(event, sort_keys=True).encode()
+
+
+def _context(vault: Vault, room_id: str, event_id: str, what: str) -> bytes:
+    return bound(vault.org, room_id, f"{event_id}|{what}")
