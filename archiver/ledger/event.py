@@ -186,3 +186,13 @@ def _verifies(key: Ed25519PublicKey | None, signature: Any, message: bytes) -> b
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def verify_json(value: JsonObject, entity: str, key_id: str, public_key: str) -> bool:
+    """Whether `value` carries a good signature of `entity` with that key (appendix "Checking for a Signature")."""
+    bare = {name: part for name, part in value.items() if name not in ("signatures", "unsigned")}
+    try:
+        signature = value["signatures"][entity][key_id]
+        return _verifies(Ed25519PublicKey.from_public_bytes(decode_base64(public_key)), signature, canonical(bare))
+    except (KeyError, TypeError, ValueError):
+        return False

@@ -132,7 +132,8 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
             sealed_payload = key.seal(arrival.payload, _context(vault, arrival.room_id, arrival.event_id, "payload"))
         rows.append(
             (
-                arrival.room_id, arrival.event_id, column(arrival.type), column(state_key) if isinstance(state_key, str) else None,
+                arrival.room_id, arrival.event_id, column(arrival.type),
+                column(state_key) if isinstance(state_key, str) else None,
                 column(sender) if isinstance(sender, str) else "?", sent_at,
                 min(max(depth, 0), 2**63 - 1) if isinstance(depth, int) else 0, *relation(event),
                 arrival.checks.id_matches, arrival.checks.content_matches,
@@ -231,10 +232,11 @@ class Record:
 async def unseal(tx: Connection, vault: Vault, rows: Sequence[Any]) -> list[Record]:
     """Open rows selected with COLUMNS. Raises SealingError when a seal is broken."""
     sealed = [(row["room_id"], f"{row['event_id']}|event", row["sealed_event"]) for row in rows]
-    payloads = [(row["room_id"], f"{row['event_id']}|payload", row["sealed_payload"]) for row in rows if row["sealed_payload"]]
+    read = [row for row in rows if row["sealed_payload"] is not None]
+    payloads = [(row["room_id"], f"{row['event_id']}|payload", row["sealed_payload"]) for row in read]
     events = await vault.open_many(tx, sealed)
-    opened = {(room, what.removesuffix("|payload")): value for (room, what, _), value in
-              zip(payloads, await vault.open_many(tx, payloads), strict=True)}  # fmt: skip
+    plains = await vault.open_many(tx, payloads)
+    opened = {(room, what.removesuffix("|payload")): plain for (room, what, _), plain in zip(payloads, plains, strict=True)}
     return [
         Record(
             room_id=row["room_id"],
@@ -256,7 +258,7 @@ async def unseal(tx: Connection, vault: Vault, rows: Sequence[Any]) -> list[Reco
             unreadable=row["unreadable"],
             event=parse_object(plain[SALT:]) if plain is not None else {},
             payload=opened.get((row["room_id"], row["event_id"])),
-        )  # fmt: skip
+        )
         for row, plain in zip(rows, events, strict=True)
     ]
 

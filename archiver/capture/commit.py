@@ -1,0 +1,229 @@
+"""From what the homeserver gave to what the ledger keeps: checked, decrypted, committed together (DESIGN D3, D7, D9)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from nio.events import ToDeviceEvent
+
+from archiver.capture import media, server_keys
+from archiver.capture.client import Homeserver, MatrixError, path
+from archiver.capture.megolm import Megolm, Ref
+from archiver.capture.page import Page, RoomPage
+from archiver.capture.seat import Seat
+from archiver.capture.server_keys import ServerKeys
+from archiver.db import Connection
+from archiver.ledger.audit import uuid7
+from archiver.ledger.canonical import HostileJson, JsonObject, column
+from archiver.ledger.event import Rules, check, event_id, signed_form, signers
+from archiver.ledger.record import COLUMNS, Arrival, append, moment, set_payload, unseal
+from archiver.ledger.sealing import bound, month_of
+
+log = logging.getLogger(__name__)
+
+WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
+MAX_RETRIED = 2000
+
+KEEP_WITHHELD = """
+    INSERT INTO withheld (org, room_id, session_id, code, sender) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
+"""
+FIND_VERSIONS = "SELECT room_id, version FROM room WHERE org = $1 AND room_id = ANY($2)"
+FIND_WAITING = f"""
+    SELECT {COLUMNS} FROM record
+    WHERE org = $1 AND unreadable IS NOT NULL AND sealed_payload IS NULL
+      AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
+    ORDER BY room_id, event_id LIMIT {MAX_RETRIED}
+"""  # noqa: S608 - constants only
+KEEP_ROOM = """
+    INSERT INTO room AS known (org, room_id, version, encrypted, membership, membership_why) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (org, room_id) DO UPDATE
+        SET encrypted = known.encrypted OR excluded.encrypted, membership = excluded.membership,
+            membership_why = excluded.membership_why
+    RETURNING (xmax = 0) AS is_new
+"""
+ADD_STRETCH = """
+    INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+ADD_ODDITY = "INSERT INTO oddity (org, oddity_id, room_id, reason, sealed) VALUES ($1, $2, $3, $4, $5)"
+
+
+class Committer:
+    """Commits what arrives, for one seat."""
+
+    def __init__(self, seat: Seat, megolm: Megolm, keys: ServerKeys, server: Homeserver) -> None:
+        self.seat = seat
+        self._server = server
+        self._megolm = megolm
+        self._keys = keys
+        self._versions: dict[str, str] = {}
+
+    async def sync(self, page: Page) -> int:
+        """Commit a sync page: keys, events and token in one transaction (promise 1). Returns the number of new events."""
+        found = await self._learn_keys(event for room in page.rooms for event in room.events)
+        await self._learn_versions(page.rooms)
+        async with self.seat.tx() as tx:
+            withheld = self._take_keys(page)
+            await self._keep_withheld(tx, withheld)
+            new_sessions = await self.seat.keys.flush(tx)
+            arrivals = [pair for room in page.rooms for pair in self._read(room.room_id, room.events)]
+            added = await self._append(tx, arrivals, new_sessions)
+            await self._open_waiting(tx, new_sessions)
+            for room in page.rooms:
+                await self._keep_room(tx, room)
+            await server_keys.keep(tx, found)
+            await self.seat.advance(tx, page.next_batch)
+            await tx.execute("NOTIFY griffier_ledger")
+        self._megolm.trim()
+        return added
+
+    async def history(self, room_id: str, events: Sequence[JsonObject], then: Sequence[tuple[str, tuple[object, ...]]]) -> int:
+        """Commit a page of history together with the statements that say how far it has come."""
+        found = await self._learn_keys(events)
+        await self._learn_versions([RoomPage(room_id, "join", tuple(events), False, None)])
+        async with self.seat.tx() as tx:
+            added = await self._append(tx, self._read(room_id, events), [])
+            await server_keys.keep(tx, found)
+            for statement, values in then:
+                await tx.execute(statement, *values)
+            await tx.execute("NOTIFY griffier_ledger")
+        self._megolm.trim()
+        return added
+
+    async def _learn_keys(self, events: Iterable[JsonObject]) -> server_keys.Found:
+        return await self._keys.learn({pair for event in events for pair in signers(event)})
+
+    def _take_keys(self, page: Page) -> list[tuple[str, str, str, str]]:
+        """Hand the to-device messages to nio's Olm machine; return (room, session, code, sender) of keys withheld from us."""
+        withheld = []
+        for message in page.to_device:
+            kind, sender = message.get("type"), message.get("sender")
+            content = message.get("content")
+            if kind in WITHHELD_TYPES and isinstance(content, dict):
+                row = tuple(content.get(name) for name in ("room_id", "session_id", "code"))
+                if all(isinstance(part, str) for part in row):
+                    withheld.append((*(column(part) for part in row), column(str(sender))))  # type: ignore[arg-type]
+                continue
+            try:
+                event = ToDeviceEvent.parse_event(message)
+                self.seat.olm.handle_to_device_event(event)
+            except Exception as error:  # one bad key message must not stop its neighbours
+                log.warning(
+                    "A key message of %s from %s can't be used: %s", column(str(kind)), column(str(sender)), type(error).__name__
+                )
+        self.seat.olm.tracked_users -= page.changed_devices
+        if page.one_time_keys is not None:
+            self.seat.olm.uploaded_key_count = page.one_time_keys
+        return withheld  # type: ignore[return-value]
+
+    async def _keep_withheld(self, tx: Connection, withheld: list[tuple[str, str, str, str]]) -> None:
+        for room_id, session_id, code, sender in withheld:
+            log.warning("%s withholds a room key in %s: %s", sender, room_id, code)
+            await tx.execute(KEEP_WITHHELD, self.seat.org, room_id, session_id, code, sender)
+
+    async def _learn_versions(self, rooms: Sequence[RoomPage]) -> None:
+        """Know the version of every room: without it no event id can be computed."""
+        for room in rooms:
+            create = room.state("m.room.create")
+            if create is not None:
+                self._versions[room.room_id] = _version(create.get("content"))
+        unknown = [room.room_id for room in rooms if room.room_id not in self._versions]
+        if not unknown:
+            return
+        async with self.seat.tx() as tx:
+            for row in await tx.fetch(FIND_VERSIONS, self.seat.org, unknown):
+                self._versions[row["room_id"]] = row["version"]
+        for room_id in unknown:
+            if room_id not in self._versions:
+                try:
+                    content = await self._server.call("GET", path("v3", "rooms", room_id, "state", "m.room.create", ""))
+                except MatrixError as error:
+                    log.warning("The version of %s can't be had (%s); it is read as version 11.", room_id, error)
+                    content = {"room_version": "11"}
+                self._versions[room_id] = _version(content)
+
+    def _read(self, room_id: str, events: Iterable[JsonObject]) -> list[tuple[str, str | None, JsonObject]]:
+        """(room id, event id, event); the id is None when the event has no canonical form."""
+        rules = Rules(self._versions[room_id])
+        read: list[tuple[str, str | None, JsonObject]] = []
+        for event in events:
+            try:
+                read.append((room_id, event_id(signed_form(event, rules), rules), event))
+            except HostileJson as error:
+                log.warning("An event in %s can't be identified (%s); kept as it came.", room_id, error)
+                read.append((room_id, None, event))
+        return read
+
+    async def _append(self, tx: Connection, read: list[tuple[str, str | None, JsonObject]], fresh: list[tuple[str, str]]) -> int:
+        encrypted: list[Ref] = []
+        for room_id, _, event in read:
+            content = event.get("content")
+            if event.get("type") == "m.room.encrypted" and isinstance(content, dict):
+                session_id = content.get("session_id")
+                if isinstance(session_id, str):
+                    encrypted.append((room_id, column(session_id)))
+        await self._megolm.prepare(tx, encrypted, fresh=fresh)
+        arrivals = []
+        for room_id, identity, event in read:
+            if identity is None:
+                await self._keep_oddity(tx, room_id, event)
+            else:
+                arrivals.append(self._arrival(room_id, identity, event))
+        new = await append(tx, self.seat.vault, arrivals)
+        await media.enqueue(tx, self.seat.vault, [a for a in arrivals if (a.room_id, a.event_id) in new])
+        return len(new)
+
+    def _arrival(self, room_id: str, identity: str, event: JsonObject) -> Arrival:
+        rules = Rules(self._versions[room_id])
+        given = event.get("event_id")
+        checks = check(signed_form(event, rules), given if isinstance(given, str) else identity, rules, self._keys.known)
+        payload, unreadable = None, None
+        if event.get("type") == "m.room.encrypted" and "state_key" not in event:
+            opened = self._megolm.open(room_id, event)
+            payload, unreadable = opened.payload, opened.unreadable
+        return Arrival(room_id, identity, event, rules, checks, payload, unreadable)
+
+    async def _open_waiting(self, tx: Connection, sessions: list[tuple[str, str]]) -> None:
+        """Read what waited for the keys that have just come (D9)."""
+        if not sessions:
+            return
+        rooms, ids = [room for room, _ in sessions], [session for _, session in sessions]
+        rows = await tx.fetch(FIND_WAITING, self.seat.org, rooms, ids)
+        if not rows:
+            return
+        await self._megolm.prepare(tx, sessions)
+        for record in await unseal(tx, self.seat.vault, rows):
+            opened = self._megolm.open(record.room_id, record.event)
+            if opened.payload is not None:
+                await set_payload(tx, self.seat.vault, record, opened.payload)
+                await media.enqueue_payload(tx, self.seat.vault, record, opened.payload)
+
+    async def _keep_room(self, tx: Connection, room: RoomPage) -> None:
+        own = room.state("m.room.member", self.seat.user_id)
+        why = own.get("content", {}).get("reason") if own and room.membership == "leave" else None
+        if room.membership == "leave":
+            log.warning("The archiver is no longer in %s: nothing said there from now on is archived.", room.room_id)
+        version = self._versions[room.room_id]
+        encrypted = room.state("m.room.encryption") is not None
+        is_new = await tx.fetchval(
+            KEEP_ROOM, self.seat.org, room.room_id, version, encrypted, room.membership, column(why) if isinstance(why, str) else None
+        )  # fmt: skip
+        whole = any(event.get("type") == "m.room.create" for event in room.events)
+        if room.prev_batch and (room.limited or (is_new and not whole)):
+            cause = "joined" if is_new else "limited"
+            await tx.execute(ADD_STRETCH, self.seat.org, uuid7(), room.room_id, room.prev_batch, cause, not is_new)
+
+    async def _keep_oddity(self, tx: Connection, room_id: str, event: JsonObject) -> None:
+        place = room_id, month_of(moment(event.get("origin_server_ts")))
+        key = (await self.seat.vault.keys_for(tx, {place}))[place]
+        oddity: UUID = uuid7()
+        sealed = key.seal(json.dumps(event).encode(), bound(self.seat.org, room_id, f"{oddity}|oddity"))
+        await tx.execute(ADD_ODDITY, self.seat.org, oddity, room_id, "no canonical form", sealed)
+
+
+def _version(content: object) -> str:
+    """The room version in the content of a create event; absent means 1 (specification, m.room.create)."""
+    version = content.get("room_version", "1") if isinstance(content, dict) else "1"
+    return column(str(version))

@@ -1,0 +1,155 @@
+"""The notice in every room: that it is archived, by whom (promise 6), and that the server itself shows it (promise 8)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from typing import Any
+
+from nio.responses import KeysClaimResponse, KeysQueryResponse
+
+from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
+from archiver.capture.seat import Seat
+from archiver.db import Pool, tenant_tx
+from archiver.ledger.canonical import JsonObject, column
+
+log = logging.getLogger(__name__)
+
+MARK = "nl.griffier.notice"
+# A room that is being made gets its encryption a moment after its first members; a notice must not overtake it.
+SETTLE = 1.5
+DUE = f"""
+    SELECT room_id, notice_event_id FROM room
+    WHERE org = $1 AND membership = 'join' AND notice_seen_at IS NULL AND first_seen_at < now() - interval '{SETTLE} seconds'
+    ORDER BY first_seen_at LIMIT 20
+"""  # noqa: S608 - a constant only
+SENT = "UPDATE room SET notice_event_id = $3 WHERE org = $1 AND room_id = $2"
+SEEN = "UPDATE room SET notice_seen_at = now() WHERE org = $1 AND room_id = $2"
+GONE = "UPDATE room SET membership = 'leave', membership_why = $3 WHERE org = $1 AND room_id = $2"
+
+
+def text(organisation: str) -> tuple[str, str]:
+    """The notice as plain text and as HTML, Dutch first."""
+    dutch = (
+        f"Dit gesprek wordt gearchiveerd door {organisation}. Alles wat hier wordt gezegd, ook wat wordt bewerkt of verwijderd, "
+        "wordt bewaard volgens de Archiefwet. Privé- en partijpolitieke berichten kunt u laten uitzonderen."
+    )
+    english = (
+        f"This conversation is archived by {organisation}. Everything said here, edited and deleted messages included, "
+        "is kept under the Dutch Public Records Act. You may have private and party-political messages excepted."
+    )
+    from html import escape
+
+    return f"{dutch}\n\n{english}", f"<p>{escape(dutch)}</p><p lang='en'><em>{escape(english)}</em></p>"
+
+
+class Notices:
+    """Posts the notice in rooms that lack it, encrypted where the room is, and looks whether it arrived."""
+
+    def __init__(self, pool: Pool, server: Homeserver, seat: Seat, organisation: str) -> None:
+        self._pool = pool
+        self._server = server
+        self._seat = seat
+        self._organisation = organisation
+        self._later: dict[str, float] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Post until told to stop; a room in which posting fails is tried again after a while."""
+        while not stop.is_set():
+            now = asyncio.get_running_loop().time()
+            async with tenant_tx(self._pool, self._seat.org) as tx:
+                rows = await tx.fetch(DUE, self._seat.org)
+            for row in rows:
+                if self._later.get(row["room_id"], 0) <= now:
+                    await self._try(row["room_id"], row["notice_event_id"], now)
+            try:
+                await asyncio.wait_for(stop.wait(), 0.5)
+            except TimeoutError:
+                continue
+
+    async def _try(self, room_id: str, event_id: str | None, now: float) -> None:
+        try:
+            if event_id is None:
+                event_id = await self._post(room_id)
+                await self._write(SENT, room_id, event_id)
+            shown = await self._server.call("GET", path("v3", "rooms", room_id, "event", event_id))
+            if shown.get("sender") == self._seat.user_id:
+                await self._write(SEEN, room_id)
+                self._later.pop(room_id, None)
+        except MatrixError as error:
+            if error.status in (403, 404):
+                log.warning("No notice in %s: the room is gone or the archiver was removed from it (%s).", room_id, error)
+                await self._write(GONE, room_id, column(str(error)))
+            else:
+                log.warning("The notice in %s was refused: %s", room_id, error)
+            self._later[room_id] = now + 30
+        except CaptureError as error:
+            log.warning("The notice in %s can't be posted yet: %s", room_id, error)
+            self._later[room_id] = now + 10
+
+    async def _write(self, statement: str, room_id: str, *values: str) -> None:
+        async with tenant_tx(self._pool, self._seat.org) as tx:
+            await tx.execute(statement, self._seat.org, room_id, *values)
+
+    async def _post(self, room_id: str) -> str:
+        body, html = text(self._organisation)
+        content: JsonObject = {
+            "msgtype": "m.notice",
+            "body": body,
+            "format": "org.matrix.custom.html",
+            "formatted_body": html,
+            MARK: True,
+        }
+        kind = "m.room.message"
+        if await self._is_encrypted(room_id):
+            kind, content = "m.room.encrypted", await self._encrypt(room_id, kind, content)
+        # The same transaction id after a crash: the server answers with the notice that is there already.
+        txn = "griffier-notice-" + hashlib.sha256(room_id.encode()).hexdigest()[:16]
+        answer = await self._server.call("PUT", path("v3", "rooms", room_id, "send", kind, txn), content)
+        return str(answer["event_id"])
+
+    async def _is_encrypted(self, room_id: str) -> bool:
+        try:
+            await self._server.call("GET", path("v3", "rooms", room_id, "state", "m.room.encryption", ""))
+        except MatrixError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def _encrypt(self, room_id: str, kind: str, content: JsonObject) -> JsonObject:
+        """Encrypt for every device of every member; the ratchets are stored before anything is sent."""
+        answer = await self._server.call("GET", path("v3", "rooms", room_id, "joined_members"))
+        members = sorted(set(answer.get("joined", {})) - {self._seat.user_id})
+        seat, olm = self._seat, self._seat.olm
+        await self._learn_devices(members)
+        olm.create_outbound_group_session(room_id)
+        for sharing_with, body in olm.share_group_session_parallel(room_id, members, ignore_unverified_devices=True):
+            async with seat.tx() as tx:
+                await seat.keys.flush(tx)
+            txn = f"griffier-key-{olm.outbound_group_sessions[room_id].id[:20]}-{len(sharing_with)}-{id(body):x}"
+            await self._server.call("PUT", path("v3", "sendToDevice", "m.room.encrypted", txn), body)
+            olm.outbound_group_sessions[room_id].users_shared_with |= sharing_with
+        session = olm.outbound_group_sessions.pop(room_id)
+        session.mark_as_shared()
+        olm.outbound_group_sessions[room_id] = session
+        encrypted: dict[str, Any] = olm.group_encrypt(room_id, {"type": kind, "content": content})
+        async with seat.tx() as tx:
+            await seat.keys.flush(tx)  # our own Megolm session: the archive must be able to read the notice too
+        del olm.outbound_group_sessions[room_id]
+        return encrypted
+
+    async def _learn_devices(self, members: list[str]) -> None:
+        olm = self._seat.olm
+        if not members:
+            return
+        shown = await self._server.call("POST", path("v3", "keys", "query"), {"device_keys": {user: [] for user in members}})
+        olm.handle_response(KeysQueryResponse.from_dict(shown))
+        missing = olm.get_missing_sessions(members)
+        if missing:
+            wanted = {user: dict.fromkeys(devices, "signed_curve25519") for user, devices in missing.items()}
+            claimed = await self._server.call("POST", path("v3", "keys", "claim"), {"one_time_keys": wanted})
+            olm.handle_response(KeysClaimResponse.from_dict(claimed, ""))
+            async with self._seat.tx() as tx:
+                await self._seat.keys.flush(tx)

@@ -1,0 +1,76 @@
+"""What a `/sync` answer says, parsed once: rooms, events, keys. Pure; nothing here raises for what a server may send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from archiver.ledger.canonical import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPage:
+    """What happened in one room."""
+
+    room_id: str
+    membership: str  # join or leave
+    events: tuple[JsonObject, ...]  # state first, then the timeline, each as it came
+    limited: bool
+    prev_batch: str | None
+
+    def state(self, kind: str, state_key: str = "") -> JsonObject | None:
+        """The newest state event of this type on the page."""
+        found = [event for event in self.events if event.get("type") == kind and event.get("state_key") == state_key]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One `/sync` answer."""
+
+    next_batch: str
+    rooms: tuple[RoomPage, ...] = ()
+    invites: tuple[str, ...] = ()
+    to_device: tuple[JsonObject, ...] = ()
+    changed_devices: frozenset[str] = frozenset()
+    one_time_keys: int | None = None
+
+
+def _dict(value: Any) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> tuple[JsonObject, ...]:
+    return tuple(part for part in value if isinstance(part, dict)) if isinstance(value, list) else ()
+
+
+def parse(answer: JsonObject) -> Page:
+    """Read a `/sync` answer. Raises KeyError when it has no `next_batch`."""
+    rooms = _dict(answer.get("rooms"))
+    counts = answer.get("device_one_time_keys_count")
+    changed = _dict(answer.get("device_lists")).get("changed")
+    return Page(
+        next_batch=answer["next_batch"],
+        rooms=tuple(_rooms(rooms)),
+        invites=tuple(_dict(rooms.get("invite"))),
+        to_device=_objects(_dict(answer.get("to_device")).get("events")),
+        changed_devices=frozenset(user for user in changed if isinstance(user, str))
+        if isinstance(changed, list)
+        else frozenset(),
+        one_time_keys=int(counts.get("signed_curve25519", 0)) if isinstance(counts, dict) else None,
+    )
+
+
+def _rooms(rooms: JsonObject) -> Iterator[RoomPage]:
+    for membership in ("join", "leave"):
+        for room_id, room in _dict(rooms.get(membership)).items():
+            timeline = _dict(_dict(room).get("timeline"))
+            prev_batch = timeline.get("prev_batch")
+            yield RoomPage(
+                room_id=room_id,
+                membership=membership,
+                events=_objects(_dict(_dict(room).get("state")).get("events")) + _objects(timeline.get("events")),
+                limited=bool(timeline.get("limited")),
+                prev_batch=prev_batch if isinstance(prev_batch, str) else None,
+            )

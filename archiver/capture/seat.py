@@ -1,0 +1,199 @@
+"""The archiver's seat: one device of one account, driven by one process at a time, all of its state in Postgres (DESIGN D4)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+from nio.crypto import Olm
+from nio.responses import KeysUploadResponse
+
+from archiver.capture import cross_signing
+from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
+from archiver.capture.cross_signing import CrossSigningKeys
+from archiver.capture.keystore import KeyStore
+from archiver.db import Connection
+from archiver.ledger.canonical import parse_object
+from archiver.ledger.sealing import Vault
+from archiver.settings import Archiver
+
+log = logging.getLogger(__name__)
+
+TAKE = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
+FIND = "SELECT device_id, sealed_secrets, sync_token FROM seat WHERE org = $1 AND user_id = $2"
+ADD = "INSERT INTO seat (org, user_id, device_id, sealed_secrets) VALUES ($1, $2, $3, $4)"
+KEEP_SECRETS = "UPDATE seat SET sealed_secrets = $3 WHERE org = $1 AND user_id = $2"
+SIGNED = "UPDATE seat SET signed_at = CASE WHEN $3 THEN now() END, state = $4 WHERE org = $1 AND user_id = $2"
+ADVANCE = "UPDATE seat SET sync_token = $3, seen_at = now(), capturing = $4, state = $5 WHERE org = $1 AND user_id = $2"
+STOPPED = "UPDATE seat SET capturing = false, state = $3 WHERE org = $1 AND user_id = $2"
+
+
+class SeatTaken(CaptureError):  # noqa: N818 - named for what it is
+    """Another process drives this device."""
+
+
+@dataclass(slots=True)
+class Secrets:
+    """What only this device knows; sealed by the organisation's key."""
+
+    pickle_key: str = field(repr=False)
+    cross_signing: CrossSigningKeys = field(repr=False)
+    access_token: str | None = field(default=None, repr=False)
+
+    def dump(self) -> bytes:
+        return json.dumps(
+            {
+                "pickle_key": self.pickle_key,
+                "cross_signing": self.cross_signing.to_json(),
+                "access_token": self.access_token,
+            }
+        ).encode()
+
+    @classmethod
+    def read(cls, raw: bytes) -> Secrets:
+        stored = parse_object(raw)
+        keys = CrossSigningKeys.from_json(stored["cross_signing"])
+        return cls(stored["pickle_key"], keys, stored["access_token"])
+
+
+class Seat:
+    """A held seat. All of its writes go through the connection that holds its lock: a process that lost the lock can't write."""
+
+    def __init__(self, connection: Connection, vault: Vault, user_id: str) -> None:
+        self._connection = connection
+        self._one_at_a_time = asyncio.Lock()
+        self.vault = vault
+        self.org = vault.org
+        self.user_id = user_id
+        self.device_id = ""
+        self.sync_token: str | None = None
+        self.secrets: Secrets
+        self.keys: KeyStore
+        self.olm: Olm
+        self.signed = False
+
+    @asynccontextmanager
+    async def tx(self) -> AsyncIterator[Connection]:
+        """A transaction of this seat, one at a time, so that the device's state is written in the order it changed."""
+        async with self._one_at_a_time, self._connection.transaction():
+            await self._connection.execute("SET LOCAL ROLE griffier_service")
+            await self._connection.execute("SELECT set_config('griffier.org', $1, true)", str(self.org))
+            yield self._connection
+
+    async def prepare(self, server: Homeserver, settings: Archiver) -> None:
+        """Sign in, load or make the device's keys, publish them, cross-sign. Raises CaptureError with what to do."""
+        await self._load()
+        await self._sign_in(server, settings)
+        self.keys = KeyStore(self.org, self.user_id, self.secrets.pickle_key)
+        async with self.tx() as tx:
+            await self.keys.load(tx)
+            self.olm = Olm(self.user_id, self.device_id, self.keys)
+            await self.keys.flush(tx)
+        if not self.olm.account.shared:
+            await self.publish_keys(server)
+        await self._cross_sign(server, settings)
+
+    async def _load(self) -> None:
+        async with self.tx() as tx:
+            row = await tx.fetchrow(FIND, self.org, self.user_id)
+            if row is None:
+                self.device_id = "GRIFFIER" + secrets.token_hex(5).upper()
+                pickle_key = base64.b64encode(secrets.token_bytes(32)).decode()
+                self.secrets = Secrets(pickle_key, CrossSigningKeys.generate())
+                sealed = self.vault.wrap(self.secrets.dump(), f"seat|{self.user_id}")
+                await tx.execute(ADD, self.org, self.user_id, self.device_id, sealed)
+            else:
+                self.device_id, self.sync_token = row["device_id"], row["sync_token"]
+                self.secrets = Secrets.read(self.vault.unwrap(row["sealed_secrets"], f"seat|{self.user_id}"))
+
+    async def _keep_secrets(self) -> None:
+        sealed = self.vault.wrap(self.secrets.dump(), f"seat|{self.user_id}")
+        async with self.tx() as tx:
+            await tx.execute(KEEP_SECRETS, self.org, self.user_id, sealed)
+
+    async def _sign_in(self, server: Homeserver, settings: Archiver) -> None:
+        if self.secrets.access_token:
+            server.token = self.secrets.access_token
+            try:
+                await server.call("GET", path("v3", "account", "whoami"))
+            except MatrixError as error:
+                if error.errcode != "M_UNKNOWN_TOKEN":
+                    raise
+                log.warning("The archiver's access token is no longer valid; signing in again as the same device.")
+            else:
+                return
+        password = settings.password.get_secret_value()
+        if not password:
+            raise CaptureError("The archiver has no password. Set archiver.password or archiver.password_file.")
+        server.token = None
+        body = {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": self.user_id},
+            "password": password,
+            "device_id": self.device_id,
+            "initial_device_display_name": settings.device_name,
+        }
+        answer = await server.call("POST", path("v3", "login"), body)
+        if answer.get("user_id") != self.user_id:
+            raise CaptureError(f"Signed in as {answer.get('user_id')}, not as {self.user_id}. Check archiver.user_id.")
+        server.token = self.secrets.access_token = answer["access_token"]
+        await self._keep_secrets()
+
+    async def publish_keys(self, server: Homeserver) -> None:
+        """Publish device keys and one-time keys: stored first, so that no published key is ever unknown to us."""
+        content = self.olm.share_keys()
+        async with self.tx() as tx:
+            self.keys.save_account(self.olm.account)
+            await self.keys.flush(tx)
+        answer = await server.call("POST", path("v3", "keys", "upload"), content)
+        async with self.tx() as tx:
+            counts = answer.get("one_time_key_counts", {})
+            self.olm.handle_response(KeysUploadResponse(0, int(counts.get("signed_curve25519", 0))))
+            await self.keys.flush(tx)
+
+    async def _cross_sign(self, server: Homeserver, settings: Archiver) -> None:
+        self.signed = await cross_signing.bootstrap(
+            server,
+            self.user_id,
+            self.device_id,
+            self.secrets.cross_signing,
+            lambda message: str(self.olm.account.sign(message.decode())),
+            settings.password.get_secret_value() or None,
+            self._keep_secrets,
+        )
+        async with self.tx() as tx:
+            await tx.execute(SIGNED, self.org, self.user_id, self.signed, "starting" if self.signed else "not signed")
+        if not self.signed:
+            log.error("The homeserver doesn't show the archiver's device as cross-signed: strict clients will withhold keys.")
+
+    async def advance(self, tx: Connection, token: str) -> None:
+        """Note, in the batch's own transaction, up to where the sync has been committed."""
+        state = "capturing" if self.signed else "not signed"
+        await tx.execute(ADVANCE, self.org, self.user_id, token, self.signed, state)
+        self.sync_token = token
+
+    async def stopped(self, why: str) -> None:
+        """Say that nothing is captured from now on."""
+        async with self.tx() as tx:
+            await tx.execute(STOPPED, self.org, self.user_id, why)
+
+
+@asynccontextmanager
+async def held(url: str, vault: Vault, user_id: str) -> AsyncIterator[Seat]:
+    """Take the seat of `user_id` for this process; raises SeatTaken when another process holds it."""
+    if not user_id.startswith("@"):
+        raise CaptureError("The archiver's account is not set. Set archiver.user_id, for example @archief:rijk.example.")
+    connection = await asyncpg.connect(url, command_timeout=60, server_settings={"application_name": "griffier seat"})
+    try:
+        if not await connection.fetchval(TAKE, f"griffier seat|{vault.org}|{user_id}"):
+            raise SeatTaken(f"Another process drives the archiver {user_id}.")
+        yield Seat(connection, vault, user_id)
+    finally:
+        await connection.close(timeout=5)

@@ -1,0 +1,176 @@
+"""The archiver as a running thing: `griffier archive`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from archiver.capture import seat as seats
+from archiver.capture.client import CaptureError, Homeserver, MatrixError, homeserver, path
+from archiver.capture.commit import Committer
+from archiver.capture.history import History
+from archiver.capture.media import Fetcher
+from archiver.capture.megolm import Megolm
+from archiver.capture.notice import Notices
+from archiver.capture.page import parse
+from archiver.capture.seat import Seat, SeatTaken
+from archiver.capture.server_keys import ServerKeys
+from archiver.db import Pool, connect, require_current, tenant_tx
+from archiver.ledger.files import FileStore
+from archiver.ledger.sealing import FileKey, Vault
+from archiver.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Alongside = Callable[[Pool, Vault, asyncio.Event], Awaitable[None]]
+EXPECTED = (CaptureError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+FULL_POOL = 0.5  # of the one-time keys the server should hold: below it, new ones are published
+
+
+async def run(settings: Settings, alongside: Alongside, stop: asyncio.Event | None = None) -> None:
+    """Capture until `stop` is set. `alongside` runs beside it on the same pool: what keeps the reading view up to date.
+
+    Whatever fails, the device's state in memory is thrown away and read again from the database, which holds it exactly as of the
+    last committed batch. Raises SettingsError, DatabaseError, SealingError when it can't even start.
+    """
+    stop = stop or asyncio.Event()
+    url = settings.database.url.get_secret_value()
+    async with connect(url, settings.database.pool_size) as pool:
+        await require_current(pool)
+        async with tenant_tx(pool, settings.organisation.id) as tx:
+            vault = await Vault.open(tx, settings.organisation.id, FileKey.load(settings.keys))
+        reading = asyncio.create_task(_again("the reading view", lambda: alongside(pool, vault, stop), stop))
+        try:
+            await _again("capture", lambda: _capture(settings, pool, vault, stop), stop)
+        finally:
+            stop.set()
+            await asyncio.wait([reading], timeout=5)
+            reading.cancel()
+
+
+async def _again(what: str, work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run `work`, and again after a failure, a little later each time, until told to stop."""
+    delay = 0.5
+    while not stop.is_set():
+        began = asyncio.get_running_loop().time()
+        try:
+            await work()
+        except SeatTaken as error:
+            log.info("%s This process stands by.", error)
+            delay = 2.0
+        except Exception as error:
+            for cause in _leaves(error):
+                expected = isinstance(cause, EXPECTED)
+                reason = (str(cause) if expected else "") or type(cause).__name__
+                log.error("%s stopped: %s", what, reason, exc_info=None if expected else cause)
+        if asyncio.get_running_loop().time() - began > 30:
+            delay = 0.5
+        if not stop.is_set():
+            await _pause(stop, delay)
+            delay = min(delay * 2, 30)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]
+
+
+async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
+    url = settings.database.url.get_secret_value()
+    async with (
+        homeserver(settings.homeserver.url, settings.homeserver.timeout) as server,
+        seats.held(url, vault, settings.archiver.user_id) as seat,
+    ):
+        await seat.prepare(server, settings.archiver)
+        keys = ServerKeys(server, settings.homeserver.server_name or settings.archiver.user_id.partition(":")[2])
+        async with tenant_tx(pool, vault.org) as tx:
+            await keys.load(tx)
+        megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
+        committer = Committer(seat, megolm, keys, server)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = [
+                    tasks.create_task(task)
+                    for task in (
+                        Fetcher(pool, vault, server, FileStore(settings.files), settings.archiver.media_max_bytes).run(stop),
+                        History(pool, server, committer).run(stop),
+                        Notices(pool, server, seat, settings.organisation.name).run(stop),
+                    )
+                ]
+                log.info(
+                    "Capturing as %s, device %s (%s).", seat.user_id, seat.device_id, "signed" if seat.signed else "NOT SIGNED"
+                )
+                await _sync(settings, server, seat, committer, stop)
+                for task in work:
+                    task.cancel()
+        finally:
+            await asyncio.shield(_say_stopped(seat))
+
+
+async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: Committer, stop: asyncio.Event) -> None:
+    """The live stream: the next page is asked for only when this one is committed (promise 1)."""
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            asking = asyncio.create_task(_ask(settings, server, seat))
+            await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                asking.cancel()
+                return
+            page = parse(asking.result())
+            added = await committer.sync(page)
+            if added:
+                log.debug("Committed %d new events.", added)
+            for room_id in page.invites:
+                await _join(server, room_id)
+            olm = seat.olm
+            if olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL:
+                await seat.publish_keys(server)
+    finally:
+        stopped.cancel()
+
+
+async def _ask(settings: Settings, server: Homeserver, seat: Seat) -> dict[str, object]:
+    wait = settings.archiver.sync_wait if seat.sync_token else 0.0
+    query = {
+        "filter": FILTER.replace("LIMIT", str(settings.archiver.timeline_limit)),
+        "timeout": str(int(wait * 1000)),
+        "set_presence": "offline",
+    }
+    if seat.sync_token:
+        query["since"] = seat.sync_token
+    return await server.call("GET", path("v3", "sync"), query=query, wait=wait)
+
+
+# The signed events themselves (D5), whole: every state event, every member.
+FILTER = (
+    '{"event_format":"federation","presence":{"not_types":["*"]},"account_data":{"not_types":["*"]},'
+    '"room":{"timeline":{"limit":LIMIT},"state":{"lazy_load_members":false},"ephemeral":{"not_types":["*"]},'
+    '"account_data":{"not_types":["*"]},"include_leave":true}}'
+)
+
+
+async def _join(server: Homeserver, room_id: str) -> None:
+    try:
+        await server.call("POST", path("v3", "rooms", room_id, "join"), {})
+        log.info("Joined %s on invitation.", room_id)
+    except MatrixError as error:
+        log.warning("The archiver can't join %s: %s", room_id, error)
+
+
+async def _say_stopped(seat: Seat) -> None:
+    try:
+        await seat.stopped("stopped")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        log.warning("The database can't be told that capture has stopped; readiness goes by the age of the last sync.")
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,60 @@
+"""Media, sealed and content-addressed, in a local folder.
+
+A file's address is HMAC-SHA-256(search key, room id · SHA-256 of the content): the same content in the same room is kept once,
+and the address of a known document can't be computed without the organisation's key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import os
+from datetime import datetime
+from pathlib import Path
+
+from archiver.db import Connection
+from archiver.ledger.sealing import SealingError, Vault, bound, month_of
+
+
+class FileStore:
+    """The folder of sealed media."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    async def write(self, vault: Vault, tx: Connection, room_id: str, sent_at: datetime, content: bytes) -> bytes:
+        """Seal and keep a file under the data key of its room and month; return its address."""
+        address = hmac.digest(vault.search_key, room_id.encode() + hashlib.sha256(content).digest(), hashlib.sha256)
+        place = room_id, month_of(sent_at)
+        key = (await vault.keys_for(tx, {place}))[place]
+        sealed = key.seal(content, bound(vault.org, room_id, f"file|{address.hex()}"))
+        await asyncio.to_thread(self._keep, self._path(address), sealed)
+        return address
+
+    async def read(self, vault: Vault, tx: Connection, room_id: str, address: bytes) -> bytes:
+        """The content of a file; raises SealingError when it is gone or damaged."""
+        try:
+            sealed = await asyncio.to_thread(self._path(address).read_bytes)
+        except OSError as error:
+            raise SealingError(f"The sealed file {address.hex()} can't be read: {error.strerror}.") from None
+        [content] = await vault.open_many(tx, [(room_id, f"file|{address.hex()}", sealed)])
+        if content is None:
+            raise SealingError(f"The key of the sealed file {address.hex()} was destroyed.")
+        return content
+
+    def _path(self, address: bytes) -> Path:
+        name = address.hex()
+        return self.root / name[:2] / name
+
+    @staticmethod
+    def _keep(path: Path, sealed: bytes) -> None:
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            file.write(sealed)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
