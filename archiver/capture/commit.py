@@ -207,9 +207,8 @@ class Committer:
             log.warning("The archiver is no longer in %s: nothing said there from now on is archived.", room.room_id)
         version = self._versions[room.room_id]
         encrypted = room.state("m.room.encryption") is not None
-        is_new = await tx.fetchval(
-            KEEP_ROOM, self.seat.org, room.room_id, version, encrypted, room.membership, column(why) if isinstance(why, str) else None
-        )  # fmt: skip
+        reason = column(why) if isinstance(why, str) else None
+        is_new = await tx.fetchval(KEEP_ROOM, self.seat.org, room.room_id, version, encrypted, room.membership, reason)
         whole = any(event.get("type") == "m.room.create" for event in room.events)
         if room.prev_batch and (room.limited or (is_new and not whole)):
             cause = "joined" if is_new else "limited"

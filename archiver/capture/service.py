@@ -65,7 +65,7 @@ async def _again(what: str, work: Callable[[], Awaitable[None]], stop: asyncio.E
             for cause in _leaves(error):
                 expected = isinstance(cause, EXPECTED)
                 reason = (str(cause) if expected else "") or type(cause).__name__
-                log.error("%s stopped: %s", what, reason, exc_info=None if expected else cause)
+                log.log(logging.ERROR, "%s stopped: %s", what, reason, exc_info=None if expected else cause)
         if asyncio.get_running_loop().time() - began > 30:
             delay = 0.5
         if not stop.is_set():
