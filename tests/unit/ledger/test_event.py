@@ -91,7 +91,7 @@ def test_the_redacted_form_is_what_synapse_makes_of_it(version, kind, content):
     }  # fmt: skip
     expected = prune_event_dict(KNOWN_ROOM_VERSIONS[version], json.loads(json.dumps(event)))
     expected.pop("unsigned", None)
-    assert redacted_form(event, Rules(version)) == expected
+    assert redacted_form(signed_form(event, Rules(version)), Rules(version)) == expected
 
 
 def test_the_two_quirks_of_the_client_api_are_undone():
