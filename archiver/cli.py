@@ -1,1 +1,327 @@
-def main() -> int: return 0
+"""The command line: `griffier`. Exit codes: 0 done, 1 the check or job failed, 2 wrong use."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archiver.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from archiver.db import Pool
+    from archiver.ledger.sealing import Vault
+
+
+class CommandError(Exception):
+    """The command can't be done; the message says what to do."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("nio").setLevel(logging.ERROR)
+    try:
+        if args.command == "demo":
+            from archiver.demo.command import run
+
+            return run(args)
+        settings = Settings.load(args.config)
+        return asyncio.run(args.work(settings, args))
+    except SettingsError as error:
+        print(f"griffier: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 1
+    except Exception as error:
+        if not _expected(error):
+            raise
+        print(f"griffier {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options; --config, --json and --verbose may stand before or after the command."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--config", type=Path, help="the configuration file (also GRIFFIER_CONFIG)")
+    common.add_argument("--json", action="store_true", help="print JSON, for programs")
+    common.add_argument("--verbose", action="store_true", help="log more")
+    whole = argparse.ArgumentParser(prog="griffier", description="Government chat with the archive built in.", parents=[common])
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, work: Callable[..., Awaitable[int]] | None, about: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=about, parents=[common])
+        made.set_defaults(work=work)
+        return made
+
+    from archiver.demo.command import add_arguments
+
+    add_arguments(command("demo", None, "start the whole chain on this machine, with sample conversations"))
+    command("migrate", migrate, "make or update the tables, the organisation and its key")
+    command("archive", archive, "capture messages, until stopped")
+    command("web", web, "serve the web application, until stopped")
+    command("rooms", rooms, "list the conversations")
+    command("status", status, "whether messages are being captured, and what is missing")
+    command("rebuild", rebuild, "make the reading view again from the ledger")
+    find = command("search", search, "search in all messages")
+    find.add_argument("query", help='words that must all occur; OR, -word and "a phrase" work too')
+    find.add_argument("--limit", type=int, default=50, help="how many to print (default 50)")
+    give = command("export", export, "write a conversation to a file")
+    give.add_argument("room", help="the room id, or a part of its name")
+    give.add_argument("--format", default="html", help="html or jsonl (default html)")
+    give.add_argument("--out", type=Path, required=True, help="the file to write")
+    give.add_argument(
+        "--from", dest="start", type=_moment, help="from this day or time on (ISO 8601; Europe/Amsterdam unless stated)"
+    )
+    give.add_argument("--to", dest="end", type=_moment, help="until before this day or time")
+    give.add_argument("--force", action="store_true", help="replace the file if it exists")
+    give.add_argument("--language", choices=("nl", "en"), help="of the cover and the labels")
+    whole.set_defaults(config=None, json=False, verbose=False)
+    return whole
+
+
+def _moment(text: str) -> datetime:
+    from archiver.export.language import ZONE
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a day or time such as 2026-03-01 or 2026-03-01T14:30") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZONE)
+
+
+def _expected(error: Exception) -> bool:
+    """Whether an error is one whose message tells a person what to do."""
+    import asyncpg
+
+    from archiver.capture.client import CaptureError
+    from archiver.db import DatabaseError, SchemaError
+    from archiver.export import ExportError
+    from archiver.ledger.sealing import SealingError
+    from archiver.reading.rooms import NoSuchRoom
+    from archiver.reading.words import NothingToSearch
+
+    kinds = (CommandError, CaptureError, DatabaseError, SchemaError, ExportError, SealingError, NoSuchRoom, NothingToSearch)
+    return isinstance(error, (*kinds, asyncpg.PostgresError, OSError))
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[tuple[Pool, Vault]]:
+    """The archive's database and keys."""
+    from archiver.db import connect, require_current, tenant_tx
+    from archiver.ledger.sealing import FileKey, Vault
+
+    async with connect(settings.database.url.get_secret_value(), settings.database.pool_size) as pool:
+        await require_current(pool)
+        async with tenant_tx(pool, settings.organisation.id) as tx:
+            vault = await Vault.open(tx, settings.organisation.id, FileKey.load(settings.keys))
+        yield pool, vault
+
+
+def actor() -> str:
+    """Who is at the command line, for the audit trail."""
+    return f"cli:{getpass.getuser()}"
+
+
+def stopping() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def migrate(settings: Settings, args: argparse.Namespace) -> int:
+    """Tables, organisation, key file."""
+    from archiver import db
+    from archiver.ledger.sealing import FileKey, Vault
+
+    async with db.connect(settings.database.url.get_secret_value()) as pool:
+        done = await db.migrate(pool)
+        organisation = settings.organisation
+        async with db.tenant_tx(pool, organisation.id) as tx:
+            known = await tx.fetchval("SELECT true FROM organisation WHERE org = $1", organisation.id)
+            # A new key beside an existing archive would hide that the right one is missing.
+            key = FileKey.load(settings.keys, create=not known)
+            await Vault.set_up(tx, organisation.id, organisation.name, key)
+            await Vault.open(tx, organisation.id, key)
+    _print(args, {"applied": done}, f"{len(done)} migration(s) applied; the key is in {settings.keys}.")
+    return 0
+
+
+async def archive(settings: Settings, args: argparse.Namespace) -> int:
+    """The archiver, with the reading view kept up to date beside it."""
+    from archiver.capture import service
+    from archiver.reading import project
+
+    await service.run(settings, project.run, stopping())
+    return 0
+
+
+async def web(settings: Settings, args: argparse.Namespace) -> int:
+    """The web application."""
+    from archiver.web import app
+
+    await app.run(settings, stopping())
+    return 0
+
+
+async def rooms(settings: Settings, args: argparse.Namespace) -> int:
+    """All conversations."""
+    from archiver.db import tenant_tx
+    from archiver.ledger.audit import note
+    from archiver.reading.rooms import rooms as find
+
+    async with opened(settings) as (pool, vault):
+        async with tenant_tx(pool, vault.org) as tx:
+            await note(tx, vault.org, actor(), "list rooms")
+        async with tenant_tx(pool, vault.org) as tx:
+            found = await find(tx, vault)
+    listed = [
+        {
+            "room_id": room.room_id, "name": room.name, "messages": room.messages, "encrypted": room.encrypted,
+            "network": room.network, "unreadable": room.unreadable, "deleted": room.deleted, "pruned": room.pruned,
+            "holes": room.holes, "fetching": room.fetching, "archiver_is_member": room.seated, "notice_confirmed": room.noticed,
+            "last_at": room.last_at.isoformat() if room.last_at else None,
+        }
+        for room in found
+    ]  # fmt: skip
+    lines = [f"{room.messages:>7}  {room.room_id:<46}  {room.name}" for room in found]
+    _print(args, {"rooms": listed}, "\n".join(lines) or "No conversation has been archived yet.")
+    return 0
+
+
+async def search(settings: Settings, args: argparse.Namespace) -> int:
+    """Search; prints the newest first."""
+    from archiver.db import tenant_tx
+    from archiver.ledger.audit import note
+    from archiver.reading.rooms import rooms as list_rooms
+    from archiver.reading.search import search as find
+
+    async with opened(settings) as (pool, vault):
+        async with tenant_tx(pool, vault.org) as tx:
+            await note(tx, vault.org, actor(), "search", words=len(args.query.split()))
+        async with tenant_tx(pool, vault.org) as tx:
+            found = await find(tx, vault, args.query, limit=max(args.limit, 1))
+            names = {room.room_id: room for room in await list_rooms(tx, vault)}
+    hits = []
+    for hit in found.hits:
+        record, room = hit.message.record, names.get(hit.message.record.room_id)
+        hits.append(
+            {
+                "event_id": record.event_id, "room_id": record.room_id, "room": room.name if room else None,
+                "sender": record.sender, "sent_at": record.sent_at.isoformat(), "body": hit.message.body, "snippet": hit.snippet,
+                "deleted": hit.message.deletion is not None,
+            }
+        )  # fmt: skip
+    lines = [f"{hit['sent_at'][:19]}  {hit['room'] or hit['room_id']}  {hit['sender']}\n    {hit['snippet']}" for hit in hits]
+    more = "+" if found.total >= 1000 else ""
+    _print(args, {"hits": hits, "total": found.total}, "\n".join([*lines, f"{found.total}{more} found."]))
+    return 0
+
+
+STATUS = """
+    SELECT (SELECT count(*) FROM record) AS records, (SELECT count(*) FROM message) AS messages,
+           (SELECT count(*) FROM record WHERE unreadable IS NOT NULL) AS unreadable, (SELECT count(*) FROM unread) AS not_shown_yet,
+           (SELECT count(*) FROM stretch WHERE failed IS NULL) AS stretches_to_fetch,
+           (SELECT count(*) FROM stretch WHERE failed IS NOT NULL) AS stretches_failed, (SELECT count(*) FROM oddity) AS oddities,
+           (SELECT count(*) FROM media WHERE state = 'waiting') AS files_waiting,
+           (SELECT count(*) FROM media WHERE state = 'failed') AS files_failed,
+           (SELECT count(*) FROM room WHERE membership = 'join') AS rooms,
+           (SELECT count(*) FROM room WHERE membership = 'join' AND notice_seen_at IS NULL) AS rooms_without_notice,
+           (SELECT count(*) FROM room WHERE membership <> 'join') AS rooms_left
+"""
+SEATS = "SELECT user_id, device_id, capturing, state, seen_at, seen_at > now() - interval '2 minutes' AS fresh FROM seat"
+
+
+async def status(settings: Settings, args: argparse.Namespace) -> int:
+    """The state of capture; exit code 1 when nothing is being captured."""
+    from archiver.db import tenant_tx
+
+    async with opened(settings) as (pool, vault), tenant_tx(pool, vault.org) as tx:
+        counts = dict(await tx.fetchrow(STATUS))
+        seats = await tx.fetch(SEATS)
+    capturing = any(seat["capturing"] and seat["fresh"] for seat in seats)
+    told = [
+        {"user_id": seat["user_id"], "device_id": seat["device_id"], "state": seat["state"], "capturing": bool(seat["capturing"] and seat["fresh"]),
+         "seen_at": seat["seen_at"].isoformat() if seat["seen_at"] else None}
+        for seat in seats
+    ]  # fmt: skip
+    lines = [f"{'capturing' if capturing else 'NOT CAPTURING'}"]
+    lines += [f"  {seat['user_id']} {seat['device_id']}: {seat['state']}, last sync {seat['seen_at']}" for seat in told]
+    lines += [f"  {name.replace('_', ' '):<22} {value}" for name, value in counts.items()]
+    _print(args, {"capturing": capturing, "seats": told, **counts}, "\n".join(lines))
+    return 0 if capturing else 1
+
+
+async def rebuild(settings: Settings, args: argparse.Namespace) -> int:
+    """The reading view, made again."""
+    from archiver.reading import project
+
+    async with opened(settings) as (pool, vault):
+        total = await project.rebuild(pool, vault, lambda done, of: _progress(f"{done} of {of} records"))
+    _print(args, {"records": total}, f"The reading view was made again from {total} records.")
+    return 0
+
+
+async def export(settings: Settings, args: argparse.Namespace) -> int:
+    """A conversation to a file."""
+    from archiver.db import tenant_tx
+    from archiver.export import EXPORTERS, Transcript
+    from archiver.export.transcript import audited, whole_file
+    from archiver.ledger.files import FileStore
+    from archiver.reading.rooms import choose
+    from archiver.reading.rooms import rooms as list_rooms
+
+    exporter = EXPORTERS.get(args.format)
+    if exporter is None:
+        print(f"griffier export: there is no format '{args.format}'; there are {', '.join(EXPORTERS)}.", file=sys.stderr)
+        return 2
+    async with opened(settings) as (pool, vault):
+        async with tenant_tx(pool, vault.org) as tx:
+            room = choose(await list_rooms(tx, vault), args.room)
+        transcript = Transcript(
+            pool=pool, vault=vault, files=FileStore(settings.files), room=room, organisation=settings.organisation.name,
+            made_at=datetime.now(UTC), made_by=actor(), language=args.language or settings.organisation.language,
+            start=args.start, end=args.end, progress=lambda done: _progress(f"{done} of {room.messages} messages"),
+        )  # fmt: skip
+        await audited(transcript, exporter.name)
+        with whole_file(args.out, force=args.force) as out:
+            written = await exporter.write(transcript, out)
+    told = {
+        "file": str(args.out),
+        "messages": written,
+        "unreadable": room.unreadable,
+        "holes": room.holes,
+        "fetching": room.fetching,
+    }
+    gaps = f" {room.holes} hole(s), {room.unreadable} unreadable." if room.holes or room.unreadable else ""
+    _print(args, told, f"{written} messages written to {args.out}.{gaps}")
+    return 0
+
+
+def _print(args: argparse.Namespace, value: dict[str, Any], text: str) -> None:
+    # Messages can hold what a terminal's encoding can't: it is escaped, not an error.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    print(json.dumps(value) if args.json else text, flush=True)
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""HTML: one file that reads as the chat did, without scripts, without anything from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from archiver.export.language import Language
+from archiver.export.transcript import Sink, Transcript
+from archiver.reading.timeline import Attachment, Entry
+
+INLINE_LIMIT = 10_000_000  # bytes of one file; larger ones are named, not included
+TOTAL_LIMIT = 200_000_000  # bytes of files in one export: browsers must still be able to open it
+PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+SOUNDS = frozenset({"audio/ogg", "audio/mpeg", "audio/mp4", "audio/wav", "audio/x-wav", "audio/webm", "audio/aac"})
+
+
+def environment() -> Environment:
+    """The templates; everything is escaped unless it is a template's own markup."""
+    return Environment(
+        loader=PackageLoader("archiver.export"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How an attachment is shown: where its bytes are (None: not here), and as what."""
+
+    attachment: Attachment
+    url: str | None
+    how: str  # picture, sound, file
+
+
+def how(media_type: str) -> str:
+    """What a browser may do with this type by itself; everything else is for downloading."""
+    plain = media_type.partition(";")[0].strip().lower()
+    return "picture" if plain in PICTURES else "sound" if plain in SOUNDS else "file"
+
+
+class Html:
+    """A self-contained page."""
+
+    name, suffix, media_type = "html", ".html", "text/html"
+
+    async def write(self, transcript: Transcript, out: Sink) -> int:
+        """Write head, messages one by one, and tail: memory does not grow with the room."""
+        language = Language(transcript.language)
+        pages = environment()
+        out.write(pages.get_template("head.html").render(t=transcript, room=transcript.room, say=language))
+        one = pages.get_template("message.html")
+        count, total, day = 0, 0, ""
+        async for entry in transcript:
+            shown, total = await self._shown(transcript, entry, total)
+            today = language.day(entry.sent_at)
+            out.write(one.render(entry=entry, shown=shown, say=language, new_day=today if today != day else ""))
+            count, day = count + 1, today
+        out.write(pages.get_template("tail.html").render(count=count, say=language))
+        return count
+
+    async def _shown(self, transcript: Transcript, entry: Entry, total: int) -> tuple[Shown | None, int]:
+        attachment = entry.attachment
+        if attachment is None:
+            return None, total
+        kind = how(attachment.media_type)
+        if (attachment.size or 0) > INLINE_LIMIT or total > TOTAL_LIMIT:
+            return Shown(attachment, None, kind), total
+        content = await transcript.file(attachment)
+        if content is None:
+            return Shown(attachment, None, kind), total
+        # A type that a page could run as script is never given as such.
+        media_type = attachment.media_type if kind != "file" else "application/octet-stream"
+        return Shown(attachment, f"data:{media_type};base64,{base64.b64encode(content).decode()}", kind), total + len(content)

@@ -1,0 +1,58 @@
+"""JSON Lines: a line per message, for machines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from archiver.export.transcript import Sink, Transcript
+from archiver.reading.timeline import Entry
+
+
+class Jsonl:
+    """One JSON object per line, UTF-8."""
+
+    name, suffix, media_type = "jsonl", ".jsonl", "application/x-ndjson"
+
+    async def write(self, transcript: Transcript, out: Sink) -> int:
+        count = 0
+        async for entry in transcript:
+            # Escapes, not letters: what a message may not contain as UTF-8 survives as it was.
+            out.write(json.dumps(line(entry), ensure_ascii=True) + "\n")
+            count += 1
+        return count
+
+
+def line(entry: Entry) -> dict[str, Any]:
+    """A message as one JSON object."""
+    message, record = entry.message, entry.message.record
+    deletion, attachment = message.deletion, entry.attachment
+    return {
+        "event_id": record.event_id,
+        "room_id": record.room_id,
+        "sender": record.sender,
+        "sender_name": entry.sender_name,
+        "sent_at": record.sent_at.isoformat(),
+        "captured_at": record.captured_at.isoformat(),
+        "type": record.said_type,
+        "kind": message.kind,
+        "body": entry.body,
+        "network": message.network,
+        "source": message.source or None,
+        "reply_to": message.reply_to,
+        "thread": message.thread,
+        "versions": [
+            {"event_id": v.event_id, "sent_at": v.sent_at.isoformat(), "body": v.body, "deleted": v.deleted} for v in message.versions
+        ],
+        "deleted": {"by": deletion.by, "at": deletion.at.isoformat(), "reason": deletion.reason} if deletion else None,
+        "deleted_before_capture": message.pruned,
+        "unreadable": record.unreadable if record.payload is None else None,
+        "reactions": [{"key": key, "senders": list(names)} for key, names in entry.reactions],
+        "attachment": {
+            "name": attachment.name, "media_type": attachment.media_type, "size": attachment.size, "state": attachment.state,
+        } if attachment else None,
+        "checks": {
+            "id": record.id_matches, "content": record.content_matches, "signed_by": record.signed_by,
+            "not_verified": record.unsigned_by,
+        },
+    }  # fmt: skip

@@ -1,0 +1,142 @@
+# ruff: noqa: E501 - one text per line
+"""The words of pages and exports, Dutch first, English second."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+ZONE = ZoneInfo("Europe/Amsterdam")
+MONTHS = {
+    "nl": "januari februari maart april mei juni juli augustus september oktober november december".split(),  # noqa: SIM905
+    "en": "January February March April May June July August September October November December".split(),  # noqa: SIM905
+}
+DAYS = {
+    "nl": "maandag dinsdag woensdag donderdag vrijdag zaterdag zondag".split(),  # noqa: SIM905
+    "en": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(),  # noqa: SIM905
+}
+
+TEXTS: dict[str, dict[str, str]] = {
+    "archive": {"nl": "Archief", "en": "Archive"},
+    "rooms": {"nl": "Gesprekken", "en": "Conversations"},
+    "room": {"nl": "Gesprek", "en": "Conversation"},
+    "search": {"nl": "Zoeken", "en": "Search"},
+    "search_label": {"nl": "Zoek in alle berichten", "en": "Search in all messages"},
+    "search_hint": {
+        "nl": 'Alle woorden moeten voorkomen. OF, -woord en "een zin" kunnen ook.',
+        "en": 'All words must occur. OR, -word and "a phrase" work too.',
+    },
+    "results": {"nl": "gevonden", "en": "found"},
+    "no_results": {"nl": "Niets gevonden.", "en": "Nothing found."},
+    "nothing_to_search": {"nl": "Geef ten minste één woord dat moet voorkomen.", "en": "Give at least one word that must occur."},
+    "sign_in": {"nl": "Inloggen", "en": "Sign in"},
+    "sign_out": {"nl": "Uitloggen", "en": "Sign out"},
+    "token": {"nl": "Toegangscode", "en": "Access token"},
+    "wrong_token": {"nl": "Deze toegangscode is niet geldig.", "en": "This access token is not valid."},
+    "signed_in_as": {"nl": "Ingelogd als", "en": "Signed in as"},
+    "skip": {"nl": "Naar de inhoud", "en": "Skip to content"},
+    "language": {"nl": "English", "en": "Nederlands"},
+    "no_rooms": {"nl": "Er is nog geen gesprek gearchiveerd.", "en": "No conversation has been archived yet."},
+    "messages": {"nl": "berichten", "en": "messages"},
+    "last": {"nl": "Laatste bericht", "en": "Latest message"},
+    "name": {"nl": "Naam", "en": "Name"},
+    "state": {"nl": "Toestand", "en": "State"},
+    "complete": {"nl": "Volledig", "en": "Complete"},
+    "fetching": {"nl": "Geschiedenis wordt opgehaald", "en": "History is being fetched"},
+    "holes": {"nl": "ontbrekende stukken", "en": "missing pieces"},
+    "unreadable": {"nl": "niet leesbaar", "en": "unreadable"},
+    "deleted": {"nl": "verwijderd", "en": "deleted"},
+    "pruned": {"nl": "verwijderd vóór archivering", "en": "deleted before archiving"},
+    "not_seated": {"nl": "Archivaris is geen deelnemer meer", "en": "The archiver is no longer a member"},
+    "no_notice": {"nl": "Melding nog niet bevestigd", "en": "Notice not confirmed yet"},
+    "encrypted": {"nl": "versleuteld", "en": "encrypted"},
+    "unencrypted": {"nl": "niet versleuteld", "en": "not encrypted"},
+    "older": {"nl": "Oudere berichten", "en": "Older messages"},
+    "newest": {"nl": "Nieuwste berichten", "en": "Newest messages"},
+    "deleted_by": {"nl": "Verwijderd door", "en": "Deleted by"},
+    "on": {"nl": "op", "en": "on"},
+    "reason": {"nl": "reden", "en": "reason"},
+    "original": {"nl": "Oorspronkelijke tekst", "en": "Original text"},
+    "pruned_text": {
+        "nl": "Dit bericht is verwijderd voordat het kon worden gearchiveerd. De tekst is niet bewaard.",
+        "en": "This message was deleted before it could be archived. Its text was not kept.",
+    },
+    "edited": {"nl": "bewerkt", "en": "edited"},
+    "earlier": {"nl": "Eerdere versies", "en": "Earlier versions"},
+    "reply_to": {"nl": "Antwoord op", "en": "In reply to"},
+    "reply_unknown": {"nl": "Antwoord op een bericht dat niet in het archief is", "en": "In reply to a message that is not in the archive"},
+    "unreadable_text": {"nl": "Dit bericht kan (nog) niet worden gelezen", "en": "This message can't be read (yet)"},
+    "no-key": {"nl": "de sleutel is niet ontvangen", "en": "its key was not received"},
+    "key-starts-later": {"nl": "de sleutel geldt pas vanaf een later bericht", "en": "its key starts at a later message"},
+    "malformed": {"nl": "het bericht is beschadigd", "en": "the message is damaged"},
+    "wrong-key": {"nl": "de sleutel past niet", "en": "its key does not fit"},
+    "withheld": {"nl": "de afzender geeft de sleutel niet", "en": "the sender withholds its key"},
+    "reactions": {"nl": "Reacties", "en": "Reactions"},
+    "attachment": {"nl": "Bijlage", "en": "Attachment"},
+    "attachment_waiting": {"nl": "wordt nog opgehaald", "en": "still being fetched"},
+    "attachment_failed": {"nl": "kon niet worden opgehaald", "en": "could not be fetched"},
+    "attachment_not_included": {"nl": "niet in deze export opgenomen (te groot)", "en": "not included in this export (too large)"},
+    "via": {"nl": "via", "en": "via"},
+    "export_title": {"nl": "Uittreksel uit het archief", "en": "Extract from the archive"},
+    "period": {"nl": "Periode", "en": "Period"},
+    "whole_period": {"nl": "het hele gesprek", "en": "the whole conversation"},
+    "from": {"nl": "vanaf", "en": "from"},
+    "until": {"nl": "tot", "en": "until"},
+    "made": {"nl": "Gemaakt", "en": "Made"},
+    "by": {"nl": "door", "en": "by"},
+    "organisation": {"nl": "Organisatie", "en": "Organisation"},
+    "counts": {"nl": "Inhoud", "en": "Contents"},
+    "members": {"nl": "Deelnemers", "en": "Members"},
+    "zone": {"nl": "Alle tijden: Europe/Amsterdam", "en": "All times: Europe/Amsterdam"},
+    "room_id": {"nl": "Kenmerk", "en": "Room id"},
+    "partial": {
+        "nl": "Dit is een deel van het gesprek, niet het geheel.",
+        "en": "This is a part of the conversation, not the whole.",
+    },
+    "limits": {
+        "nl": "Wat de afzenders hun server hebben gegeven is hier volledig voor zover de keten van berichten dat bewijst; over het "
+        "allerlaatste bericht en over wat WhatsApp niet heeft afgeleverd bewijst zij niets.",
+        "en": "What senders gave their server is complete here as far as the chain of messages proves it; it proves nothing about "
+        "the very last message, nor about what WhatsApp did not deliver.",
+    },
+    "end": {"nl": "Einde van het uittreksel", "en": "End of the extract"},
+    "not_found": {"nl": "Niet gevonden", "en": "Not found"},
+    "back": {"nl": "Terug naar de gesprekken", "en": "Back to the conversations"},
+}  # fmt: skip
+
+
+class Language:
+    """Texts, dates and reasons in one language."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code if code in ("nl", "en") else "nl"
+
+    def __call__(self, name: str) -> str:
+        return TEXTS[name][self.code]
+
+    def day(self, moment: datetime) -> str:
+        """The day as people write it, in the zone of the Netherlands."""
+        local = moment.astimezone(ZONE)
+        return f"{DAYS[self.code][local.weekday()]} {local.day} {MONTHS[self.code][local.month - 1]} {local.year}"
+
+    def time(self, moment: datetime) -> str:
+        return moment.astimezone(ZONE).strftime("%H:%M")
+
+    def moment(self, moment: datetime) -> str:
+        """Day and time with the offset from UTC, so that no reader has to guess."""
+        local = moment.astimezone(ZONE)
+        return f"{self.day(moment)} {local:%H:%M:%S} (UTC{local:%z})"
+
+    def reason(self, code: str) -> str:
+        """Why a message can't be read."""
+        kind = code.partition(":")[0]
+        told = self(kind) if kind in TEXTS else code
+        return f"{told} ({code})" if code.startswith("withheld:") else told
+
+    def size(self, count: int) -> str:
+        """Bytes as people write them."""
+        for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
+            if count >= factor:
+                number = f"{count / factor:.1f}"
+                return f"{number.replace('.', ',') if self.code == 'nl' else number} {unit}"
+        return f"{count} bytes"

@@ -1,0 +1,60 @@
+"""The guard: a Synapse module that seats the archiver in every room while the room is being made (DESIGN D16).
+
+Synapse loads it; it imports nothing of Griffier's and nothing heavy. In homeserver.yaml:
+
+    modules:
+      - module: archiver.homeserver.guard.Guard
+        config:
+          archiver: "@archief:rijk.example"
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from synapse.module_api import ModuleApi, errors
+
+log = logging.getLogger(__name__)
+
+REFUSAL = (
+    "Dit gesprek wordt gearchiveerd; de archivaris kan er niet uit worden verwijderd. Vraag uw beheerder om een uitzondering. · "
+    "This conversation is archived; the archiver can't be removed from it. Ask your admin for an exception."
+)
+
+
+class Guard:
+    """Invites and joins the archiver, and refuses its removal."""
+
+    def __init__(self, config: dict[str, Any], api: ModuleApi) -> None:
+        self._api = api
+        self._archiver: str = config["archiver"]
+        api.register_third_party_rules_callbacks(on_new_event=self.on_new_event, check_event_allowed=self.check_event_allowed)
+
+    @staticmethod
+    def parse_config(config: dict[str, Any]) -> dict[str, Any]:
+        """Check the module's configuration when Synapse starts."""
+        archiver = config.get("archiver")
+        if not isinstance(archiver, str) or not archiver.startswith("@") or ":" not in archiver:
+            raise ValueError("modules: archiver.homeserver.guard.Guard needs 'archiver', for example @archief:rijk.example")
+        return config
+
+    async def on_new_event(self, event: Any, state: Any) -> None:
+        """Seat the archiver as soon as a room's creator may invite: right after the power levels are set."""
+        if event.type != "m.room.power_levels" or event.state_key != "" or not self._api.is_mine(event.sender):
+            return
+        if ("m.room.member", self._archiver) in state or event.sender == self._archiver:
+            return
+        try:
+            await self._api.update_room_membership(event.sender, self._archiver, event.room_id, "invite")
+            await self._api.update_room_membership(self._archiver, self._archiver, event.room_id, "join")
+        except Exception:
+            # A room without the archiver is loud (the archive shows it as not covered); no room at all would be worse.
+            log.exception("The archiver could not be seated in %s", event.room_id)
+
+    async def check_event_allowed(self, event: Any, state: Any) -> tuple[bool, dict[str, Any] | None]:
+        """Refuse whatever would take the archiver out of a room, unless the archiver itself leaves."""
+        aimed = event.type == "m.room.member" and event.state_key == self._archiver and event.sender != self._archiver
+        if aimed and event.content.get("membership") in ("leave", "ban"):
+            raise errors.SynapseError(403, REFUSAL, "M_FORBIDDEN")
+        return True, None

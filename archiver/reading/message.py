@@ -1,0 +1,178 @@
+"""A message as people see it, worked out from its records: edits, deletions, reactions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from archiver.ledger.canonical import JsonObject
+from archiver.ledger.record import Record, moment
+
+TEXT_KINDS = {
+    "m.text": "text", "m.emote": "text", "m.notice": "notice", "m.image": "image", "m.file": "file", "m.audio": "audio",
+    "m.video": "video", "m.location": "location",
+}  # fmt: skip
+OTHER_KINDS = {
+    "m.sticker": "image", "m.poll.start": "poll", "org.matrix.msc3381.poll.start": "poll", "m.call.invite": "call",
+    "m.room.encrypted": "unreadable",
+}  # fmt: skip
+# Sent along with messages, and no message themselves.
+COMPANIONS = frozenset({"m.reaction", "m.room.redaction"})
+NOTICE = "nl.griffier.notice"
+SOURCE = "nl.griffier.source"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a message said from a moment on."""
+
+    event_id: str
+    sent_at: datetime
+    content: JsonObject
+    deleted: bool = False
+
+    @property
+    def body(self) -> str:
+        body = self.content.get("body")
+        return body if isinstance(body, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Who deleted a message, and when."""
+
+    by: str
+    at: datetime
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """Somebody's reaction."""
+
+    key: str
+    sender: str
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message and all that became of it."""
+
+    record: Record
+    kind: str
+    versions: tuple[Version, ...]  # the oldest first
+    deletion: Deletion | None = None
+    reactions: tuple[Reaction, ...] = ()
+    reply_to: str | None = None
+    thread: str | None = None
+    source: JsonObject = field(default_factory=dict)
+
+    @property
+    def pruned(self) -> bool:
+        """Deleted before it could be archived: its id is authentic and its content is not there (D7)."""
+        return not self.record.content_matches and self.record.id_matches
+
+    @property
+    def current(self) -> Version | None:
+        """What people see: the newest version whose edit was not deleted again."""
+        return next((version for version in reversed(self.versions) if not version.deleted), None)
+
+    @property
+    def content(self) -> JsonObject:
+        return self.current.content if self.current else {}
+
+    @property
+    def body(self) -> str:
+        return self.current.body if self.current else ""
+
+    @property
+    def network(self) -> str:
+        network = self.source.get("network")
+        return network if isinstance(network, str) else "matrix"
+
+    def texts(self) -> list[str]:
+        """Everything it ever said, for the index: every version, file names too."""
+        found: list[str] = []
+        for version in self.versions:
+            for name in ("body", "filename"):
+                value = version.content.get(name)
+                if isinstance(value, str) and value and value not in found:
+                    found.append(value)
+        return found
+
+
+def is_message(record: Record) -> bool:
+    """Whether a record is a message of its own; state, reactions, deletions and edits are not."""
+    return record.state_key is None and record.said_type not in COMPANIONS and record.rel_type != "m.replace"
+
+
+def compose(root: Record, related: Iterable[Record]) -> Message:
+    """The message of `root`, given every record that relates to it or to what relates to it, in any order."""
+    others = sorted({record.event_id: record for record in related}.values(), key=order)
+    deletions: dict[str, Record] = {}
+    for record in others:
+        if record.rel_type == "m.redaction" and record.relates_to:
+            deletions.setdefault(record.relates_to, record)
+    versions = [Version(root.event_id, root.sent_at, root.content)] if root.content or not root.unreadable else []
+    reactions = []
+    for record in others:
+        if record.relates_to != root.event_id:
+            continue
+        if record.rel_type == "m.replace" and record.sender == root.sender:
+            new = record.content.get("m.new_content")
+            if isinstance(new, dict):
+                versions.append(Version(record.event_id, record.sent_at, new, record.event_id in deletions))
+        elif record.said_type == "m.reaction":
+            key = _relation(record).get("key")
+            reactions.append(Reaction(key if isinstance(key, str) else "?", record.sender, record.event_id in deletions))
+    relation = _relation(root)
+    reply = relation.get("m.in_reply_to")
+    reply_to = reply.get("event_id") if isinstance(reply, dict) else None
+    source = root.content.get(SOURCE)
+    return Message(
+        record=root,
+        kind=_kind(root),
+        versions=tuple(versions),
+        deletion=_deletion(root, deletions.get(root.event_id)),
+        reactions=tuple(reactions),
+        reply_to=reply_to if isinstance(reply_to, str) else None,
+        thread=root.relates_to if root.rel_type == "m.thread" else None,
+        source=source if isinstance(source, dict) else {},
+    )
+
+
+def order(record: Record) -> tuple[datetime, int, str]:
+    """The order in which people see things."""
+    return record.sent_at, record.depth, record.event_id
+
+
+def _kind(root: Record) -> str:
+    if root.unreadable and root.payload is None:
+        return "unreadable"
+    if root.said_type == "m.room.message":
+        kind = root.content.get("msgtype")
+        return TEXT_KINDS.get(kind, "other") if isinstance(kind, str) else "other"
+    return OTHER_KINDS.get(root.said_type, "other")
+
+
+def _relation(record: Record) -> JsonObject:
+    """The relation as the sender wrote it: outside the ciphertext, where every client and server must read it, or inside."""
+    for content in (record.event.get("content"), record.content):
+        relation = content.get("m.relates_to") if isinstance(content, dict) else None
+        if isinstance(relation, dict):
+            return relation
+    return {}
+
+
+def _deletion(root: Record, redaction: Record | None) -> Deletion | None:
+    if redaction is not None:
+        reason = redaction.content.get("reason")
+        return Deletion(redaction.sender, redaction.sent_at, reason if isinstance(reason, str) else None)
+    because = root.event.get("unsigned")
+    told: Any = because.get("redacted_because") if isinstance(because, dict) else None
+    if isinstance(told, dict) and isinstance(told.get("sender"), str):
+        return Deletion(told["sender"], moment(told.get("origin_server_ts")))
+    return None

@@ -1,0 +1,140 @@
+"""The rooms of the archive, as a list for people."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from archiver.db import Connection
+from archiver.ledger.record import COLUMNS, Record, unseal
+from archiver.ledger.sealing import Vault
+
+STATE = f"""
+    SELECT DISTINCT ON (room_id, type, state_key) {COLUMNS} FROM record
+    WHERE org = $1 AND state_key IS NOT NULL AND ($2::text IS NULL OR room_id = $2)
+      AND type IN ('m.room.name', 'm.room.canonical_alias', 'm.room.member', 'm.bridge', 'uk.half-shot.bridge', 'm.room.topic')
+    ORDER BY room_id, type, state_key, depth DESC, event_id
+"""  # noqa: S608 - constants only
+COUNTS = """
+    SELECT room_id, count(*) AS messages, min(sent_at) AS first_at, max(sent_at) AS last_at,
+           count(*) FILTER (WHERE unreadable IS NOT NULL) AS unreadable,
+           count(*) FILTER (WHERE deleted_at IS NOT NULL) AS deleted, count(*) FILTER (WHERE pruned) AS pruned
+    FROM message WHERE org = $1 AND ($2::text IS NULL OR room_id = $2) GROUP BY room_id
+"""
+# An edge to an event that is no record, with no stretch of history still to come: something is missing (D6).
+HOLES = """
+    SELECT room_id, count(DISTINCT prev_event_id) AS holes FROM edge
+    WHERE org = $1 AND ($2::text IS NULL OR room_id = $2)
+      AND NOT EXISTS (SELECT FROM record WHERE record.org = edge.org AND record.room_id = edge.room_id
+                      AND record.event_id = edge.prev_event_id)
+    GROUP BY room_id
+"""
+ROOMS = """
+    SELECT room_id, version, encrypted, membership, notice_seen_at,
+           (SELECT count(*) FROM stretch WHERE stretch.org = room.org AND stretch.room_id = room.room_id) AS stretches
+    FROM room WHERE org = $1 AND ($2::text IS NULL OR room_id = $2)
+"""
+
+
+class NoSuchRoom(LookupError):  # noqa: N818 - it names what is the matter
+    """No room, or more than one, goes by this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A room and what is known of its completeness."""
+
+    room_id: str
+    name: str
+    encrypted: bool
+    network: str
+    messages: int
+    first_at: datetime | None
+    last_at: datetime | None
+    unreadable: int
+    deleted: int
+    pruned: int
+    holes: int
+    fetching: bool  # history is still being fetched
+    seated: bool  # the archiver is a member
+    noticed: bool  # the server showed the notice in the room
+    names: dict[str, str]  # user id to display name
+    members: tuple[str, ...]
+
+
+async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> list[Room]:
+    """All rooms, the one with the latest message first; or only the one asked for."""
+    state: dict[str, list[Record]] = defaultdict(list)
+    for record in await unseal(tx, vault, await tx.fetch(STATE, vault.org, room_id)):
+        state[record.room_id].append(record)
+    counts = {row["room_id"]: row for row in await tx.fetch(COUNTS, vault.org, room_id)}
+    holes = {row["room_id"]: row["holes"] for row in await tx.fetch(HOLES, vault.org, room_id)}
+    found = [
+        _room(row, state[row["room_id"]], counts.get(row["room_id"]), holes.get(row["room_id"], 0))
+        for row in await tx.fetch(ROOMS, vault.org, room_id)
+    ]
+    return sorted(found, key=lambda room: (room.last_at is not None, room.last_at), reverse=True)
+
+
+def choose(found: list[Room], wanted: str) -> Room:
+    """The room with this id, or the only one whose name holds this text. Raises NoSuchRoom."""
+    for room in found:
+        if room.room_id == wanted:
+            return room
+    named = [room for room in found if wanted.casefold() in room.name.casefold()]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        options = ", ".join(f"{room.name} ({room.room_id})" for room in named[:5])
+        raise NoSuchRoom(f"More than one room goes by '{wanted}': {options}. Give the room id.")
+    raise NoSuchRoom(f"No room goes by '{wanted}'. 'griffier rooms' lists them.")
+
+
+def _room(row: Any, state: list[Record], counts: Any, holes: int) -> Room:
+    names, members = {}, []
+    for record in state:
+        if record.type == "m.room.member" and record.state_key:
+            display = record.content.get("displayname")
+            names[record.state_key] = display if isinstance(display, str) and display else record.state_key
+            if record.content.get("membership") == "join":
+                members.append(record.state_key)
+    return Room(
+        room_id=row["room_id"],
+        name=_name(row["room_id"], state, [names[member] for member in members]),
+        encrypted=row["encrypted"],
+        network=_network(state),
+        messages=counts["messages"] if counts else 0,
+        first_at=counts["first_at"] if counts else None,
+        last_at=counts["last_at"] if counts else None,
+        unreadable=counts["unreadable"] if counts else 0,
+        deleted=counts["deleted"] if counts else 0,
+        pruned=counts["pruned"] if counts else 0,
+        holes=holes,
+        fetching=row["stretches"] > 0,
+        seated=row["membership"] == "join",
+        noticed=row["notice_seen_at"] is not None,
+        names=names,
+        members=tuple(sorted(members)),
+    )
+
+
+def _name(room_id: str, state: list[Record], members: list[str]) -> str:
+    """The name that clients show: its own, its alias, or its members' names."""
+    for kind, key in (("m.room.name", "name"), ("m.room.canonical_alias", "alias")):
+        for record in state:
+            value = record.content.get(key) if record.type == kind else None
+            if isinstance(value, str) and value.strip():
+                return value
+    return ", ".join(sorted(members)[:4]) or room_id
+
+
+def _network(state: list[Record]) -> str:
+    for record in state:
+        if record.type in ("m.bridge", "uk.half-shot.bridge"):
+            protocol = record.content.get("protocol")
+            name = protocol.get("id") if isinstance(protocol, dict) else None
+            if isinstance(name, str):
+                return name
+    return "matrix"

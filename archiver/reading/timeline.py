@@ -1,0 +1,185 @@
+"""A room read as a chat: messages in the order in which people saw them, a page at a time, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from archiver.db import Connection, Pool, tenant_tx
+from archiver.ledger.sealing import Vault
+from archiver.reading.message import Message
+from archiver.reading.project import fetch, messages
+from archiver.reading.rooms import Room
+
+PAGE = 200
+EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+FORWARD = """
+    SELECT event_id, sent_at, depth FROM message
+    WHERE org = $1 AND room_id = $2 AND (sent_at, depth, event_id) > ($3, $4, $5) AND sent_at >= $6 AND sent_at < $7
+    ORDER BY sent_at, depth, event_id LIMIT $8
+"""
+BACKWARD = """
+    SELECT event_id, sent_at, depth FROM message
+    WHERE org = $1 AND room_id = $2 AND (sent_at, depth, event_id) < ($3, $4, $5)
+    ORDER BY sent_at DESC, depth DESC, event_id DESC LIMIT $6
+"""
+MEDIA = """
+    SELECT event_id, state, address, size, problem FROM media
+    WHERE org = $1 AND room_id = $2 AND part = 'file' AND event_id = ANY($3)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that came with a message."""
+
+    name: str
+    media_type: str
+    size: int | None
+    state: str  # waiting, stored, failed
+    address: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The message that a reply answers."""
+
+    event_id: str
+    sender_name: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message as it is shown or exported."""
+
+    message: Message
+    sender_name: str
+    deleted_by_name: str | None
+    quote: Quote | None
+    attachment: Attachment | None
+    reactions: tuple[tuple[str, tuple[str, ...]], ...]  # (emoji, names)
+
+    @property
+    def event_id(self) -> str:
+        return self.message.record.event_id
+
+    @property
+    def sent_at(self) -> datetime:
+        return self.message.record.sent_at
+
+    @property
+    def body(self) -> str:
+        """What people see now; a reply without the quoted lines that older clients put before it."""
+        return without_fallback(self.message.body) if self.message.reply_to else self.message.body
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a timeline."""
+
+    sent_at: datetime
+    depth: int
+    event_id: str
+
+
+def without_fallback(body: str) -> str:
+    """A reply's own text (specification, "Rich replies": lines that start with `> ` quote the other message)."""
+    lines = body.split("\n")
+    at = next((index for index, line in enumerate(lines) if not line.startswith(">")), len(lines))
+    if at == 0 or at == len(lines):
+        return body
+    return "\n".join(lines[at:]).lstrip("\n")
+
+
+async def entries(
+    pool: Pool, vault: Vault, room: Room, start: datetime | None = None, end: datetime | None = None
+) -> AsyncIterator[Entry]:
+    """Every message of a room sent from `start` to before `end`, the oldest first; each page in a transaction of its own."""
+    cursor = Cursor(EARLIEST, 0, "")
+    while True:
+        async with tenant_tx(pool, vault.org) as tx:
+            page = await tx.fetch(
+                FORWARD,
+                vault.org,
+                room.room_id,
+                cursor.sent_at,
+                cursor.depth,
+                cursor.event_id,
+                start or EARLIEST,
+                end or LATEST,
+                PAGE,
+            )
+            shown = await _entries(tx, vault, room, page)
+        for entry in shown:
+            yield entry
+        if len(page) < PAGE:
+            return
+        cursor = Cursor(page[-1]["sent_at"], page[-1]["depth"], page[-1]["event_id"])
+
+
+async def page_before(
+    tx: Connection, vault: Vault, room: Room, cursor: Cursor | None, size: int
+) -> tuple[list[Entry], Cursor | None]:
+    """The last `size` messages before a place, the oldest first, and the place to go on from (None at the beginning)."""
+    place = cursor or Cursor(LATEST, 0, "")
+    page = await tx.fetch(BACKWARD, vault.org, room.room_id, place.sent_at, place.depth, place.event_id, size)
+    page = page[::-1]
+    more = Cursor(page[0]["sent_at"], page[0]["depth"], page[0]["event_id"]) if len(page) == size else None
+    return await _entries(tx, vault, room, page), more
+
+
+async def _entries(tx: Connection, vault: Vault, room: Room, page: list[Any]) -> list[Entry]:
+    ids = [row["event_id"] for row in page]
+    records = {record.event_id: record for record in await fetch(tx, vault, [(room.room_id, event_id) for event_id in ids])}
+    composed = await messages(tx, vault, [records[event_id] for event_id in ids if event_id in records])
+    quotes = await _quotes(tx, vault, room, composed)
+    media = {row["event_id"]: row for row in await tx.fetch(MEDIA, vault.org, room.room_id, ids)}
+    return [entry(message, room, quotes, media.get(message.record.event_id)) for message in composed]
+
+
+async def _quotes(tx: Connection, vault: Vault, room: Room, composed: list[Message]) -> dict[str, Quote]:
+    wanted = {(room.room_id, message.reply_to) for message in composed if message.reply_to}
+    answered = await messages(tx, vault, await fetch(tx, vault, wanted))
+    return {
+        message.record.event_id: Quote(
+            message.record.event_id,
+            room.names.get(message.record.sender, message.record.sender),
+            without_fallback(message.body)[:200],
+        )
+        for message in answered
+    }
+
+
+def entry(message: Message, room: Room, quotes: dict[str, Quote], media: Any) -> Entry:
+    """A message with names instead of ids, and what it quotes."""
+    by_key: dict[str, list[str]] = {}
+    for reaction in message.reactions:
+        if not reaction.deleted:
+            by_key.setdefault(reaction.key, []).append(room.names.get(reaction.sender, reaction.sender))
+    return Entry(
+        message=message,
+        sender_name=room.names.get(message.record.sender, message.record.sender),
+        deleted_by_name=room.names.get(message.deletion.by, message.deletion.by) if message.deletion else None,
+        quote=quotes.get(message.reply_to) if message.reply_to else None,
+        attachment=_attachment(message, media),
+        reactions=tuple((key, tuple(names)) for key, names in by_key.items()),
+    )
+
+
+def _attachment(message: Message, media: Any) -> Attachment | None:
+    if media is None:
+        return None
+    content = message.versions[0].content if message.versions else {}
+    info = content.get("info")
+    info = info if isinstance(info, dict) else {}
+    name, kind = content.get("filename") or content.get("body"), info.get("mimetype")
+    return Attachment(
+        name=name if isinstance(name, str) and name else "bestand",
+        media_type=kind if isinstance(kind, str) else "application/octet-stream",
+        size=media["size"],
+        state=media["state"],
+        address=media["address"],
+    )

@@ -1,0 +1,121 @@
+"""The blind index (DESIGN D10): a message's words as HMAC-ed stems in a tsvector, with positions.
+
+AND, OR, NOT and phrases work on it as on plain text.
+
+The database sees which messages share a word, never the word. What this gives up: searching by the beginning of a word, and
+secrecy of how often a word occurs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+
+import Stemmer
+
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+MAX_POSITION = 16_383  # Postgres keeps no higher position
+MAX_PLACES = 255  # nor more places of one lexeme
+MAX_WORD = 100
+STEMMERS = {"nl": Stemmer.Stemmer("dutch"), "en": Stemmer.Stemmer("english")}
+
+
+class NothingToSearch(ValueError):  # noqa: N818 - it names what is the matter
+    """The query holds no word that can be searched for."""
+
+
+def fold(word: str) -> str:
+    """A word without case, compatibility forms and accents: Élise, élise and ELISE are one word."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", word).casefold())
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))[:MAX_WORD]
+
+
+def words(text: str) -> list[str]:
+    """The folded words of a text, in order."""
+    return [folded for match in WORD.finditer(text) if (folded := fold(match.group()))]
+
+
+class BlindIndex:
+    """Makes lexemes with the organisation's search key."""
+
+    def __init__(self, search_key: bytes) -> None:
+        self._key = search_key
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def lexemes(self, word: str) -> tuple[str, ...]:
+        """The blind lexemes of a folded word: its Dutch and its English stem."""
+        known = self._known.get(word)
+        if known is None:
+            stems = sorted({stemmer.stemWord(word) for stemmer in STEMMERS.values()})
+            known = tuple(self._blind(stem) for stem in stems)
+            if len(self._known) > 50_000:
+                self._known.clear()
+            self._known[word] = known
+        return known
+
+    def _blind(self, stem: str) -> str:
+        return hmac.digest(self._key, b"stem|" + stem.encode("utf-8", "surrogatepass"), hashlib.sha256)[:8].hex()
+
+    def vector(self, texts: list[str]) -> str:
+        """The tsvector of a message and all its versions, as Postgres reads one."""
+        places: dict[str, list[int]] = defaultdict(list)
+        position = 0
+        for text in texts:
+            for word in words(text):
+                position = min(position + 1, MAX_POSITION)
+                for lexeme in self.lexemes(word):
+                    if len(places[lexeme]) < MAX_PLACES and position not in places[lexeme][-1:]:
+                        places[lexeme].append(position)
+            position = min(position + 2, MAX_POSITION)  # no phrase runs from one version into the next
+        return " ".join(f"'{lexeme}':{','.join(map(str, at))}" for lexeme, at in places.items())
+
+    def query(self, text: str) -> str:
+        """A person's query as a tsquery. Raises NothingToSearch.
+
+        Words must all occur; `OR`, `NOT word` or `-word`, and `"a phrase"` mean what they say.
+        """
+        groups: list[list[str]] = [[]]
+        negate = False
+        for kind, value in _tokens(text):
+            if kind == "or":
+                groups.append([])
+            elif kind == "not":
+                negate = True
+            else:
+                folded = words(value)
+                if folded:
+                    term = " <-> ".join(self._any(word) for word in folded)
+                    term = f"({term})" if len(folded) > 1 else term
+                    groups[-1].append(f"!{term}" if negate else term)
+                negate = False
+        # A part with nothing but exclusions would mean the whole archive.
+        useful = [group for group in groups if any(not term.startswith("!") for term in group)]
+        if not useful or len(useful) < len([group for group in groups if group]):
+            raise NothingToSearch("There is no word to search for. Give at least one word that must occur.")
+        return " | ".join(f"({' & '.join(group)})" for group in useful)
+
+    def _any(self, word: str) -> str:
+        return "(" + " | ".join(f"'{lexeme}'" for lexeme in self.lexemes(word)) + ")"
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    for match in re.finditer(r'(-?)"([^"]*)"|(\S+)', text):
+        minus, phrase, bare = match.groups()
+        if phrase is not None:
+            if minus:
+                yield "not", ""
+            yield "words", phrase
+        elif bare in ("OR", "OF"):
+            yield "or", ""
+        elif bare in ("NOT", "NIET"):
+            yield "not", ""
+        elif bare in ("AND", "EN"):
+            continue
+        else:
+            if bare.startswith("-") and len(bare) > 1:
+                yield "not", ""
+            yield "words", bare.lstrip("-")

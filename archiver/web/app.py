@@ -1,0 +1,69 @@
+"""The web application: assembled here, started and stopped here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from importlib.resources import files
+
+from aiohttp import web
+
+from archiver.db import connect, require_current, tenant_tx
+from archiver.ledger.files import FileStore
+from archiver.ledger.sealing import FileKey, Vault
+from archiver.settings import Settings
+from archiver.web import health, pages, sign_in
+from archiver.web.context import ARCHIVE, Archive
+
+log = logging.getLogger(__name__)
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; media-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """The same protection on every answer, errors too."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = "griffier"
+
+
+def application(archive: Archive) -> web.Application:
+    """The application around an opened archive."""
+    app = web.Application(middlewares=[pages.explain_errors, sign_in.require])
+    app[ARCHIVE] = archive
+    app.on_response_prepare.append(set_headers)
+    app.add_routes([*health.routes, *sign_in.routes, *pages.routes])
+    app.router.add_get("/static/style.css", stylesheet)
+    return app
+
+
+async def stylesheet(request: web.Request) -> web.Response:
+    """The exports' style and the pages' own."""
+    text = (files("archiver.export") / "templates" / "style.css").read_text()
+    text += (files("archiver.web") / "static" / "pages.css").read_text()
+    return web.Response(text=text, content_type="text/css", headers={"Cache-Control": "max-age=300"})
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. Raises DatabaseError, SchemaError, SealingError, OSError when it can't start."""
+    async with connect(settings.database.url.get_secret_value(), settings.database.pool_size) as pool:
+        await require_current(pool)
+        async with tenant_tx(pool, settings.organisation.id) as tx:
+            vault = await Vault.open(tx, settings.organisation.id, FileKey.load(settings.keys))
+        archive = Archive(settings, pool, vault, FileStore(settings.files))
+        runner = web.AppRunner(application(archive), access_log=None, shutdown_timeout=3)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.web.host, settings.web.port).start()
+            log.info("The web application answers on http://%s:%d", settings.web.host, settings.web.port)
+            await stop.wait()
+        finally:
+            await runner.cleanup()

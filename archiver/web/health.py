@@ -1,0 +1,51 @@
+"""Whether the process lives, and whether the archive captures (promise 8)."""
+
+from __future__ import annotations
+
+import asyncpg
+from aiohttp import web
+
+from archiver.db import tenant_tx
+from archiver.web.context import ARCHIVE
+
+routes = web.RouteTableDef()
+
+SEAT = """
+    SELECT capturing, state, signed_at IS NOT NULL AS signed, seen_at > now() - interval '2 minutes' AS fresh FROM seat
+    WHERE org = $1 AND ($2 = '' OR user_id = $2) ORDER BY seen_at DESC NULLS LAST LIMIT 1
+"""
+OPEN_TO_ALL = frozenset({"/healthz", "/readyz"})
+
+
+@routes.get("/healthz")
+async def alive(request: web.Request) -> web.Response:
+    """200 while the process and its database answer."""
+    archive = request.app[ARCHIVE]
+    try:
+        async with archive.pool.acquire(timeout=3) as connection:
+            await connection.fetchval("SELECT 1", timeout=3)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        return web.json_response({"status": "database unreachable"}, status=503)
+    return web.json_response({"status": "ok"})
+
+
+@routes.get("/readyz")
+async def ready(request: web.Request) -> web.Response:
+    """200 while messages are being captured; 503 with the reasons when they are not."""
+    archive = request.app[ARCHIVE]
+    try:
+        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+            seat = await tx.fetchrow(SEAT, archive.vault.org, archive.settings.archiver.user_id)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        return web.json_response({"capturing": False, "reasons": ["database unreachable"]}, status=503)
+    reasons = []
+    if seat is None:
+        reasons.append("the archiver has never been started")
+    else:
+        if not seat["signed"]:
+            reasons.append("the homeserver does not show the archiver's device as cross-signed")
+        if not seat["capturing"]:
+            reasons.append(f"the archiver is {seat['state']}")
+        if not seat["fresh"]:
+            reasons.append("no sync has been committed for two minutes")
+    return web.json_response({"capturing": not reasons, "reasons": reasons}, status=503 if reasons else 200)

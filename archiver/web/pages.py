@@ -1,0 +1,133 @@
+"""The pages for reading: the list of rooms, a room as a chat, search, and the files that came with messages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+from aiohttp import web
+
+from archiver.db import tenant_tx
+from archiver.export.html import Shown, how
+from archiver.ledger.audit import note
+from archiver.ledger.sealing import SealingError
+from archiver.reading import rooms as room_list
+from archiver.reading.rooms import Room
+from archiver.reading.search import search
+from archiver.reading.timeline import Entry, page_before
+from archiver.reading.words import NothingToSearch
+from archiver.web.context import ARCHIVE
+from archiver.web.place import place, read_place
+from archiver.web.render import render
+
+log = logging.getLogger(__name__)
+routes = web.RouteTableDef()
+
+PAGE = 100
+FILE = "SELECT address FROM media WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = 'file' AND state = 'stored'"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors as pages for people; what went wrong inside goes to the log, without content."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return render(request, "problem.html", 404, problem="not_found")
+    except web.HTTPException:
+        raise
+    except Exception:
+        log.exception("A page failed: %s %s", request.method, request.match_info.route.name or "")
+        raise web.HTTPInternalServerError(
+            text="Er ging iets mis; de beheerder vindt het in het logboek. · Something went wrong."
+        ) from None
+
+
+@routes.get("/")
+async def index(request: web.Request) -> web.StreamResponse:
+    """All conversations."""
+    archive = request.app[ARCHIVE]
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        await note(tx, archive.vault.org, request["actor"], "list rooms")
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        found = await room_list.rooms(tx, archive.vault)
+    return render(request, "index.html", rooms=found)
+
+
+@routes.get("/rooms/{room_id}")
+async def read(request: web.Request) -> web.StreamResponse:
+    """A conversation, newest page first; `before` goes back in it."""
+    archive, room = request.app[ARCHIVE], await _room(request)
+    cursor = read_place(request.query.get("before"))
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        await note(
+            tx, archive.vault.org, request["actor"], "read", room_id=room.room_id, before=cursor.event_id if cursor else None
+        )
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        entries, more = await page_before(tx, archive.vault, room, cursor, PAGE)
+    days = [(entry, _shown(room, entry)) for entry in entries]
+    return render(request, "room.html", room=room, entries=days, older=place(more) if more else None, newest=cursor is None)
+
+
+@routes.get("/rooms/{room_id}/files/{event_id}")
+async def file(request: web.Request) -> web.StreamResponse:
+    """A file that came with a message; only pictures and sounds are shown in the page, all else is downloaded."""
+    archive, room = request.app[ARCHIVE], await _room(request)
+    event_id = request.match_info["event_id"]
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        await note(tx, archive.vault.org, request["actor"], "file", room_id=room.room_id, event_id=event_id)
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        address = await tx.fetchval(FILE, archive.vault.org, room.room_id, event_id)
+        if address is None:
+            raise web.HTTPNotFound
+        try:
+            content = await archive.files.read(archive.vault, tx, room.room_id, address)
+        except SealingError as error:
+            log.warning("%s", error)
+            raise web.HTTPNotFound from None
+    asked = request.query.get("type", "")
+    inline = how(asked) != "file"
+    return web.Response(
+        body=content,
+        content_type=asked.partition(";")[0] if inline else "application/octet-stream",
+        headers={
+            "Content-Disposition": "inline" if inline else "attachment",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+        },
+    )
+
+
+@routes.get("/search")
+async def find(request: web.Request) -> web.StreamResponse:
+    """Search in all messages."""
+    archive, query = request.app[ARCHIVE], request.query.get("q", "").strip()[:1000]
+    if not query:
+        return render(request, "search.html", query="", found=None, names={}, problem=False)
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        await note(tx, archive.vault.org, request["actor"], "search", words=len(query.split()))
+    try:
+        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+            found = await search(tx, archive.vault, query)
+            rooms = {room.room_id: room for room in await room_list.rooms(tx, archive.vault)}
+    except NothingToSearch:
+        return render(request, "search.html", 400, query=query, found=None, names={}, problem=True)
+    return render(request, "search.html", query=query, found=found, names=rooms, problem=False)
+
+
+async def _room(request: web.Request) -> Room:
+    archive = request.app[ARCHIVE]
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        found = await room_list.rooms(tx, archive.vault, request.match_info["room_id"])
+    if not found:
+        raise web.HTTPNotFound
+    return found[0]
+
+
+def _shown(room: Room, entry: Entry) -> Shown | None:
+    attachment = entry.attachment
+    if attachment is None:
+        return None
+    url = f"/rooms/{quote(room.room_id, safe='')}/files/{quote(entry.event_id, safe='')}?type={quote(attachment.media_type, safe='')}"
+    return Shown(attachment, url if attachment.address else None, how(attachment.media_type))

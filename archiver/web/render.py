@@ -1,0 +1,38 @@
+"""Templates to answers."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from archiver.web.context import LANGUAGE_COOKIE, language
+from archiver.web.place import place_after
+
+
+@cache
+def environment() -> Environment:
+    """The pages' templates, and those they share with the exports."""
+    loader = ChoiceLoader([PackageLoader("archiver.web"), PackageLoader("archiver.export")])
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["part"] = lambda text: quote(text, safe="")
+    made.filters["after"] = lambda hit: place_after(hit.message.record)
+    return made
+
+
+def render(request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
+    """A page in the language of the reader, with the way to the other language."""
+    say = language(request)
+    other = request.rel_url.update_query(lang="en" if say.code == "nl" else "nl")
+    text = (
+        environment()
+        .get_template(template)
+        .render(say=say, other_language=str(other.without_query_params("token")), actor=request.get("actor"), **values)
+    )
+    response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
+    if request.query.get("lang") in ("nl", "en"):
+        response.set_cookie(LANGUAGE_COOKIE, say.code, max_age=365 * 24 * 3600, httponly=True, samesite="Strict")
+    return response
