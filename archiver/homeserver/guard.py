@@ -29,7 +29,7 @@ class Guard:
     def __init__(self, config: dict[str, Any], api: ModuleApi) -> None:
         self._api = api
         self._archiver: str = config["archiver"]
-        api.register_third_party_rules_callbacks(on_new_event=self.on_new_event, check_event_allowed=self.check_event_allowed)
+        api.register_third_party_rules_callbacks(check_event_allowed=self.check_event_allowed)
 
     @staticmethod
     def parse_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -39,22 +39,27 @@ class Guard:
             raise ValueError("modules: archiver.homeserver.guard.Guard needs 'archiver', for example @archief:rijk.example")
         return config
 
-    async def on_new_event(self, event: Any, state: Any) -> None:
-        """Seat the archiver as soon as a room's creator may invite: right after the power levels are set."""
-        if event.type != "m.room.power_levels" or event.state_key != "" or not self._api.is_mine(event.sender):
-            return
-        if ("m.room.member", self._archiver) in state or event.sender == self._archiver:
-            return
-        try:
-            await self._api.update_room_membership(event.sender, self._archiver, event.room_id, "invite")
-            await self._api.update_room_membership(self._archiver, self._archiver, event.room_id, "join")
-        except Exception:
-            # A room without the archiver is loud (the archive shows it as not covered); no room at all would be worse.
-            log.exception("The archiver could not be seated in %s", event.room_id)
-
     async def check_event_allowed(self, event: Any, state: Any) -> tuple[bool, dict[str, Any] | None]:
-        """Refuse whatever would take the archiver out of a room, unless the archiver itself leaves."""
+        """Seat the archiver while a room is being made, and refuse whatever would take it out again.
+
+        Synapse tells modules of new events only after the fact (`on_new_event` is not waited for); this it waits for. So the
+        archiver is a member before the room's power levels exist, before `createRoom` returns, and before any message.
+        """
+        if event.type == "m.room.power_levels" and event.state_key == "" and self._api.is_mine(event.sender):
+            seated = state.get(("m.room.member", self._archiver))
+            if seated is None or seated.content.get("membership") != "join":
+                await self._seat(event.sender, event.room_id)
         aimed = event.type == "m.room.member" and event.state_key == self._archiver and event.sender != self._archiver
         if aimed and event.content.get("membership") in ("leave", "ban"):
             raise errors.SynapseError(403, REFUSAL, "M_FORBIDDEN")
         return True, None
+
+    async def _seat(self, inviter: str, room_id: str) -> None:
+        if inviter == self._archiver:
+            return
+        try:
+            await self._api.update_room_membership(inviter, self._archiver, room_id, "invite")
+            await self._api.update_room_membership(self._archiver, self._archiver, room_id, "join")
+        except Exception:
+            # A room without the archiver is loud (the archive shows it as not covered); no room at all would be worse.
+            log.exception("The archiver could not be seated in %s", room_id)
