@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 Alongside = Callable[[Pool, Vault, asyncio.Event], Awaitable[None]]
 EXPECTED = (CaptureError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+STOP_GRACE = 2.0  # seconds
 FULL_POOL = 0.5  # of the one-time keys the server should hold: below it, new ones are published
 
 
@@ -57,7 +58,7 @@ async def _again(what: str, work: Callable[[], Awaitable[None]], stop: asyncio.E
     while not stop.is_set():
         began = asyncio.get_running_loop().time()
         try:
-            await work()
+            await _until(work, stop)
         except SeatTaken as error:
             log.info("%s This process stands by.", error)
             delay = 2.0
@@ -71,6 +72,22 @@ async def _again(what: str, work: Callable[[], Awaitable[None]], stop: asyncio.E
         if not stop.is_set():
             await _pause(stop, delay)
             delay = min(delay * 2, 30)
+
+
+async def _until(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run `work`; when told to stop, leave it a moment to finish what it is committing, then cancel it."""
+    running, stopped = asyncio.ensure_future(work()), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await asyncio.wait({running}, timeout=STOP_GRACE)
+    finally:
+        stopped.cancel()
+        if not running.done():
+            running.cancel()
+            await asyncio.wait({running})
+    if not running.cancelled():
+        running.result()
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

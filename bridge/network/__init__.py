@@ -1,1 +1,79 @@
-"""The networks a portal can speak."""
+"""The networks a portal can speak, each a module behind `Network`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+
+class NetworkError(Exception):
+    """The network refused or failed; `final` when trying again can't help. The message says what to do."""
+
+    def __init__(self, message: str, *, final: bool) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file that came with or goes with a message."""
+
+    media_type: str
+    name: str = ""
+    media_id: str = ""
+    sha256: str = ""
+    voice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One thing that happened in a conversation."""
+
+    number_id: str
+    contact: str  # the other side's id on the network
+    message_id: str
+    sent_at: datetime
+    kind: str  # text, media, reaction, edit, revoke, unsupported
+    network_type: str  # what the network itself calls it
+    text: str = ""
+    media: Media | None = None
+    target: str = ""  # the message that a reaction, edit or revocation is about
+    reply_to: str = ""
+    name: str = ""  # of the contact, as the network gives it
+    forwarded: bool = False
+    from_us: bool = False  # typed on the business phone itself
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What an official says in a portal."""
+
+    contact: str
+    kind: str  # text, media, reaction
+    text: str = ""
+    media: Media | None = None
+    content: bytes = b""
+    target: str = ""
+    reply_to: str = ""
+    key: str = ""  # the Matrix event, for the network to tell back
+
+
+class Network(Protocol):
+    """A network that conversations can be bridged with."""
+
+    name: str
+
+    def split(self, body: dict[str, Any]) -> Iterable[tuple[str, str, dict[str, Any]]]:
+        """(dedupe key, conversation, change) of every single change in a delivery; nothing is left out."""
+
+    def read(self, change: dict[str, Any]) -> Incoming | None:
+        """What a change says; None when it concerns no conversation. Raises ValueError when it can't be understood."""
+
+    async def download(self, media: Media, number_id: str) -> bytes:
+        """The bytes of a file, checked. Raises NetworkError."""
+
+    async def send(self, number_id: str, message: Outgoing) -> str:
+        """Send; returns the network's own id. Raises NetworkError."""

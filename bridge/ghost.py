@@ -1,0 +1,126 @@
+"""An account of the bridge's: the bot, or a ghost that stands for one WhatsApp contact.
+
+Each has a device of its own, made without a password (MSC4190) and cross-signed, so that strict clients both share keys with it
+and read what it sends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import Any, cast
+
+from mautrix.api import HTTPAPI, Method, Path
+from mautrix.client import Client
+from mautrix.crypto import OlmMachine, PgCryptoStore, StateStore
+from mautrix.errors import MatrixRequestError
+from mautrix.types import JSON, ASToDeviceEvent, EventType, RoomID, TrustState, UserID
+from mautrix.util.async_db import Database
+
+log = logging.getLogger(__name__)
+
+MEGOLM = "m.megolm.v1.aes-sha2"
+
+
+class Encrypted(StateStore):
+    """What mautrix's Olm machine asks about rooms: it is only ever used for portals, and those are encrypted."""
+
+    async def is_encrypted(self, room_id: RoomID) -> bool:
+        return True
+
+    async def get_encryption_info(self, room_id: RoomID) -> None:
+        return None
+
+    async def find_shared_rooms(self, user_id: UserID) -> list[RoomID]:
+        return []  # sessions are renewed by the fingerprint of a room's devices instead: see Account.encrypt
+
+
+class Account:
+    """One account: its requests, its device, its encryption."""
+
+    def __init__(self, user_id: str, url: str, as_token: str, database: Database, pickle_key: str) -> None:
+        self.user_id = user_id
+        self.store = PgCryptoStore(user_id, pickle_key, database)
+        self.client = Client(mxid=UserID(user_id), api=HTTPAPI(url, as_token, as_user_id=UserID(user_id)), sync_store=self.store)
+        self.olm = OlmMachine(self.client, self.store, Encrypted())
+        self._shared_with: dict[str, str] = {}
+
+    async def register(self, name: str = "") -> None:
+        """Make the account if it isn't there, and give it its name."""
+        api = HTTPAPI(str(self.client.api.base_url), self.client.api.token, client_session=self.client.api.session)
+        body = {"type": "m.login.application_service", "username": self.client.localpart, "inhibit_login": True}
+        try:
+            await api.request(Method.POST, Path.v3.register, body)
+        except MatrixRequestError as error:
+            if getattr(error, "errcode", "") != "M_USER_IN_USE":
+                raise
+        if name:
+            await self.call(Method.PUT, Path.v3.profile[self.user_id].displayname, {"displayname": name})
+
+    async def start_encryption(self) -> bool:
+        """Make or load the device, publish its keys, cross-sign it; returns whether the server shows it as signed."""
+        await self.store.open()
+        device_id = await self.store.get_device_id() or ""
+        await self.client.create_device_msc4190(device_id=device_id, initial_display_name="Griffier WhatsApp")
+        await self.olm.load()
+        account = self.olm.account
+        if account is None:
+            raise RuntimeError("mautrix made no Olm account")
+        if not device_id:
+            await self.store.put_device_id(self.client.device_id)
+        if not account.shared:
+            await self.olm.share_keys()
+        if await self.olm.resolve_trust(self.olm.own_identity) < TrustState.CROSS_SIGNED_UNTRUSTED:
+            await self.olm.generate_recovery_key()
+            # What counts is what the server shows to others, so that is read back.
+            await self.olm._fetch_keys([UserID(self.user_id)], include_untracked=True)
+        return bool(await self.olm.resolve_trust(self.olm.own_identity) >= TrustState.CROSS_SIGNED_UNTRUSTED)
+
+    async def take_key(self, event: dict[str, Any]) -> None:
+        """A message to this account's device: a room key, most often. Stored when this returns."""
+        try:
+            await self.olm.handle_as_to_device_event(ASToDeviceEvent.deserialize(cast("JSON", event)))
+        except Exception as error:
+            log.warning("A key message from %s can't be used: %s", event.get("sender"), type(error).__name__)
+
+    async def encrypt(self, room_id: str, kind: str, content: dict[str, Any], members: list[str]) -> dict[str, Any]:
+        """Encrypt for every device of every member; a new session whenever that set has changed."""
+        fingerprint = await self._fingerprint(members)
+        if self._shared_with.get(room_id) != fingerprint:
+            await self.store.remove_outbound_group_session(RoomID(room_id))
+            await self.olm.share_group_session(RoomID(room_id), [UserID(member) for member in members])
+            self._shared_with[room_id] = fingerprint
+        event_type = EventType.find(kind, EventType.Class.MESSAGE)
+        try:
+            encrypted = await self.olm.encrypt_megolm_event(RoomID(room_id), event_type, content)
+        except Exception:
+            del self._shared_with[room_id]  # an expired session: the next attempt makes a new one
+            raise
+        body: dict[str, Any] = encrypted.serialize()
+        relation = content.get("m.relates_to")
+        return body | ({"m.relates_to": relation} if relation else {})
+
+    async def _fingerprint(self, members: list[str]) -> str:
+        unknown = [member for member in members if await self.store.get_devices(UserID(member)) is None]
+        if unknown:
+            await self.olm._fetch_keys([UserID(member) for member in unknown], include_untracked=True)
+        devices = []
+        for member in sorted(members):
+            known = await self.store.get_devices(UserID(member)) or {}
+            devices += sorted(f"{member}|{device_id}|{device.identity_key}" for device_id, device in known.items())
+        return hashlib.sha256("\n".join(devices).encode()).hexdigest()
+
+    async def call(self, method: Method, path: Any, body: Any = None, query: dict[str, str] | None = None) -> dict[str, Any]:
+        """A request as this account."""
+        answer = await self.client.api.request(method, path, body if body is not None else {}, query_params=query or {})
+        return answer if isinstance(answer, dict) else {}
+
+    async def send(self, room_id: str, kind: str, content: dict[str, Any], txn: str, at: int | None = None) -> str:
+        """Send an event under a transaction id of ours: sent again, the server answers with the first. Returns the event id."""
+        query = {"ts": str(at)} if at is not None else None
+        answer = await self.call(Method.PUT, Path.v3.rooms[room_id].send[kind][txn], content, query)
+        return str(answer["event_id"])
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self.client.api.session.close()
