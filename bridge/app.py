@@ -144,7 +144,7 @@ class App:
                 await account.take_key(event)
         lists = _part(body, "device_lists", "org.matrix.msc3202") or {}
         if lists.get("changed"):
-            await self.bot.olm.handle_device_lists(DeviceLists.deserialize(cast(JSON, lists)))
+            await self.bot.olm.handle_device_lists(DeviceLists.deserialize(cast("JSON", lists)))
         for user_id, devices in (_part(body, "device_one_time_keys_count", "org.matrix.msc3202") or {}).items():
             for device_id, counts in devices.items():
                 await self._top_up(user_id, device_id, int(counts.get("signed_curve25519", 0)))

@@ -79,7 +79,8 @@ class Account:
     async def take_key(self, event: dict[str, Any]) -> None:
         """A message to this account's device: a room key, most often. Stored when this returns."""
         try:
-            await self.olm.handle_as_to_device_event(ASToDeviceEvent.deserialize(cast("JSON", event)))
+            received = ASToDeviceEvent.deserialize(cast("JSON", event))
+            await self.olm.handle_as_to_device_event(cast("ASToDeviceEvent", received))
         except Exception as error:
             log.warning("A key message from %s can't be used: %s", event.get("sender"), type(error).__name__)
 

@@ -79,7 +79,8 @@ class Bridge(BaseModel):
 
     def registration(self) -> dict[str, Any]:
         """What Synapse must know of us, as an application service registration."""
-        template = re.escape(self.ghost_template).replace(re.escape("{user}"), ".+")
+        ghosts = re.escape(self.ghost_template).replace(re.escape("{user}"), ".+")
+        server = re.escape(self.server_name)
         return {
             "id": self.appservice_id,
             "url": self.appservice_url or f"http://{self.listen_host}:{self.listen_port}",
@@ -88,10 +89,14 @@ class Bridge(BaseModel):
             "sender_localpart": self.bot_localpart,
             "rate_limited": False,
             "namespaces": {
-                "users": [{"exclusive": True, "regex": f"@{template}:{self.server_name}"}],
+                "users": [{"exclusive": True, "regex": f"@{ghosts}:{server}"}, {"exclusive": True, "regex": re.escape(self.bot)}],
                 "aliases": [],
                 "rooms": [],
             },
+            # Room keys, device lists and key counts come with the transactions (MSC2409, MSC3202).
+            "receive_ephemeral": True,
+            "de.sorunome.msc2409.push_ephemeral": True,
+            "org.matrix.msc3202": True,
             # Devices without passwords (MSC4190): how every account of ours gets a device that can be cross-signed.
             "io.element.msc4190": True,
         }
