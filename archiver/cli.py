@@ -28,7 +28,8 @@ class CommandError(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    args = parser().parse_args(arguments)
+    # The options that may stand on either side of the command have no default of their own: see parser().
+    args = parser().parse_args(arguments, argparse.Namespace(config=None, json=False, verbose=False))
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             return run(args)
         settings = Settings.load(args.config)
-        return asyncio.run(args.work(settings, args))
+        return int(asyncio.run(args.work(settings, args)))
     except SettingsError as error:
         print(f"griffier: {error}", file=sys.stderr)
         return 2
@@ -88,7 +89,6 @@ def parser() -> argparse.ArgumentParser:
     give.add_argument("--to", dest="end", type=_moment, help="until before this day or time")
     give.add_argument("--force", action="store_true", help="replace the file if it exists")
     give.add_argument("--language", choices=("nl", "en"), help="of the cover and the labels")
-    whole.set_defaults(config=None, json=False, verbose=False)
     return whole
 
 
@@ -161,7 +161,7 @@ async def migrate(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
-async def archive(settings: Settings, args: argparse.Namespace) -> int:
+async def archive(settings: Settings, _: argparse.Namespace) -> int:
     """The archiver, with the reading view kept up to date beside it."""
     from archiver.capture import service
     from archiver.reading import project
@@ -170,7 +170,7 @@ async def archive(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
-async def web(settings: Settings, args: argparse.Namespace) -> int:
+async def web(settings: Settings, _: argparse.Namespace) -> int:
     """The web application."""
     from archiver.web import app
 
@@ -216,7 +216,7 @@ async def search(settings: Settings, args: argparse.Namespace) -> int:
         async with tenant_tx(pool, vault.org) as tx:
             found = await find(tx, vault, args.query, limit=max(args.limit, 1))
             names = {room.room_id: room for room in await list_rooms(tx, vault)}
-    hits = []
+    hits: list[dict[str, Any]] = []
     for hit in found.hits:
         record, room = hit.message.record, names.get(hit.message.record.room_id)
         hits.append(
@@ -226,7 +226,10 @@ async def search(settings: Settings, args: argparse.Namespace) -> int:
                 "deleted": hit.message.deletion is not None,
             }
         )  # fmt: skip
-    lines = [f"{hit['sent_at'][:19]}  {hit['room'] or hit['room_id']}  {hit['sender']}\n    {hit['snippet']}" for hit in hits]
+    lines = [
+        f"{told['sent_at'][:19]}  {told['room'] or told['room_id']}  {told['sender']}\n    {hit.snippet}"
+        for hit, told in zip(found.hits, hits, strict=True)
+    ]
     more = "+" if found.total >= 1000 else ""
     _print(args, {"hits": hits, "total": found.total}, "\n".join([*lines, f"{found.total}{more} found."]))
     return 0
@@ -234,7 +237,8 @@ async def search(settings: Settings, args: argparse.Namespace) -> int:
 
 STATUS = """
     SELECT (SELECT count(*) FROM record) AS records, (SELECT count(*) FROM message) AS messages,
-           (SELECT count(*) FROM record WHERE unreadable IS NOT NULL) AS unreadable, (SELECT count(*) FROM unread) AS not_shown_yet,
+           (SELECT count(*) FROM record WHERE unreadable IS NOT NULL) AS unreadable,
+           (SELECT count(*) FROM unread) AS not_shown_yet,
            (SELECT count(*) FROM stretch WHERE failed IS NULL) AS stretches_to_fetch,
            (SELECT count(*) FROM stretch WHERE failed IS NOT NULL) AS stretches_failed, (SELECT count(*) FROM oddity) AS oddities,
            (SELECT count(*) FROM media WHERE state = 'waiting') AS files_waiting,
@@ -255,10 +259,15 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
         seats = await tx.fetch(SEATS)
     capturing = any(seat["capturing"] and seat["fresh"] for seat in seats)
     told = [
-        {"user_id": seat["user_id"], "device_id": seat["device_id"], "state": seat["state"], "capturing": bool(seat["capturing"] and seat["fresh"]),
-         "seen_at": seat["seen_at"].isoformat() if seat["seen_at"] else None}
+        {
+            "user_id": seat["user_id"],
+            "device_id": seat["device_id"],
+            "state": seat["state"],
+            "capturing": bool(seat["capturing"] and seat["fresh"]),
+            "seen_at": seat["seen_at"].isoformat() if seat["seen_at"] else None,
+        }
         for seat in seats
-    ]  # fmt: skip
+    ]
     lines = [f"{'capturing' if capturing else 'NOT CAPTURING'}"]
     lines += [f"  {seat['user_id']} {seat['device_id']}: {seat['state']}, last sync {seat['seen_at']}" for seat in told]
     lines += [f"  {name.replace('_', ' '):<22} {value}" for name, value in counts.items()]

@@ -80,7 +80,7 @@ class Official:
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
             await self.sync(500)
-            for room_id in list(self._client.invited_rooms):
+            for room_id in list(map(str, self._client.invited_rooms)):
                 await self.join(room_id)
                 await self.sync(500)
                 return room_id
@@ -107,7 +107,7 @@ class Official:
 
     async def share(self, room_id: str, path: Path, media_type: str, caption: str = "") -> str:
         """Share a file, encrypted where the room is."""
-        data = path.read_bytes()
+        data = await asyncio.to_thread(path.read_bytes)
         encrypted = self._client.rooms[room_id].encrypted
         uploaded, keys = await self._client.upload(
             io.BytesIO(data), content_type=media_type, filename=path.name, encrypt=encrypted, filesize=len(data)

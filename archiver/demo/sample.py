@@ -20,6 +20,11 @@ from archiver.demo.stack import Stack
 from archiver.demo.supervisor import Say
 
 FILES = Path(__file__).parent / "sample"
+STREETS = [
+    (street, number)
+    for street in ("Lagestraat", "Molenweg", "Wirdumerweg", "Bosweg", "Fromaweg", "Raadhuisstraat", "Stationslaan", "Delleweg")
+    for number in range(2, 122, 20)
+]
 LONG = (
     "Even de hele lijn voor het debat, dan hebben we het allemaal bij elkaar.\n\n"
     + "\n\n".join(
@@ -33,10 +38,13 @@ LONG = (
                 "Bewoners: wie een vaste contactpersoon wil, krijgt die. Dat geldt ook voor huurders. De uitvoeringsorganisatie meldt maandelijks hoeveel mensen langer dan twee weken wachten op antwoord.",
                 "Lastige vraag 1: waarom is de planning drie keer bijgesteld? Antwoord: omdat de opname van de woningen uitwees dat er meer nodig was. Liever drie keer eerlijk dan één keer te mooi.",
                 "Lastige vraag 2: wie is verantwoordelijk? Antwoord: wij. Punt.",
-            ]
-            * 5,
+            ],
             start=1,
         )
+    )
+    + "\n\nBijlage, planning per straat (adressen, week van aanvang):\n"
+    + "\n".join(
+        f"{street} {number}–{number + 18}: 10 adressen, week {week}" for week, (street, number) in enumerate(STREETS, start=3)
     )
     + "\n\nTot zover. Aanvullingen graag vóór 17.00 uur."
 )
@@ -147,12 +155,14 @@ async def whatsapp(stack: Stack, minister: Official) -> None:
         "Dag mevrouw Yıldız, dank voor uw bericht en de foto. Dat ziet er ernstig uit. Morgen komt staatssecretaris Benali naar het dorpshuis; hij spreekt u daar graag.",
     )
     await minister.react(room, answer, "🏠")
+    await asyncio.sleep(1.5)  # WhatsApp's own times are whole seconds: an answer within the second would come out of order
     await phone.send(citizen, "Heel hartelijk dank! Dan ben ik er om half elf. 🙂")
     await phone.send(journalist, "Goedemiddag, Bram Wolters van de krant. Klopt het dat de planning opnieuw is bijgesteld?")
     other = await minister.wait_for_invite()
     await minister.say(
         other, "Dag Bram, de brief gaat vandaag naar de Kamer. Mijn woordvoerder Sanne Hoekstra belt u om 16.00 uur."
     )
+    await asyncio.sleep(1.5)
     await phone.send(journalist, "Prima, ik wacht haar telefoontje af.")
     await asyncio.sleep(2)
 

@@ -53,7 +53,6 @@ def write_config(
         "enable_registration": False,
         "federation_domain_whitelist": [],
         "max_upload_size": "100M",
-        "encryption_enabled_by_default_for_room_type": "invite",
         # What is redacted stays in Synapse's own database too until the archive has it; 7 days is Synapse's default.
         "redaction_retention_period": "7d",
         "app_service_config_files": [str(registration)],

@@ -42,7 +42,11 @@ def line(entry: Entry) -> dict[str, Any]:
         "reply_to": message.reply_to,
         "thread": message.thread,
         "versions": [
-            {"event_id": v.event_id, "sent_at": v.sent_at.isoformat(), "body": v.body, "deleted": v.deleted} for v in message.versions
+            {
+                "event_id": version.event_id, "sent_at": version.sent_at.isoformat(), "body": version.body,
+                "deleted": version.deleted,
+            }
+            for version in message.versions
         ],
         "deleted": {"by": deletion.by, "at": deletion.at.isoformat(), "reason": deletion.reason} if deletion else None,
         "deleted_before_capture": message.pruned,

@@ -71,8 +71,9 @@ async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> lis
         state[record.room_id].append(record)
     counts = {row["room_id"]: row for row in await tx.fetch(COUNTS, vault.org, room_id)}
     holes = {row["room_id"]: row["holes"] for row in await tx.fetch(HOLES, vault.org, room_id)}
+    seats = {row["user_id"] for row in await tx.fetch("SELECT user_id FROM seat WHERE org = $1", vault.org)}
     found = [
-        _room(row, state[row["room_id"]], counts.get(row["room_id"]), holes.get(row["room_id"], 0))
+        _room(row, seats, state[row["room_id"]], counts.get(row["room_id"]), holes.get(row["room_id"], 0))
         for row in await tx.fetch(ROOMS, vault.org, room_id)
     ]
     return sorted(found, key=lambda room: (room.last_at is not None, room.last_at), reverse=True)
@@ -92,7 +93,7 @@ def choose(found: list[Room], wanted: str) -> Room:
     raise NoSuchRoom(f"No room goes by '{wanted}'. 'griffier rooms' lists them.")
 
 
-def _room(row: Any, state: list[Record], counts: Any, holes: int) -> Room:
+def _room(row: Any, seats: set[str], state: list[Record], counts: Any, holes: int) -> Room:
     names, members = {}, []
     for record in state:
         if record.type == "m.room.member" and record.state_key:
@@ -102,7 +103,7 @@ def _room(row: Any, state: list[Record], counts: Any, holes: int) -> Room:
                 members.append(record.state_key)
     return Room(
         room_id=row["room_id"],
-        name=_name(row["room_id"], state, [names[member] for member in members]),
+        name=_name(row["room_id"], state, [names[member] for member in members if member not in seats]),
         encrypted=row["encrypted"],
         network=_network(state),
         messages=counts["messages"] if counts else 0,

@@ -28,7 +28,7 @@ HEADERS = {
 }
 
 
-async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
+async def set_headers(_: web.Request, response: web.StreamResponse) -> None:
     """The same protection on every answer, errors too."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
@@ -45,7 +45,7 @@ def application(archive: Archive) -> web.Application:
     return app
 
 
-async def stylesheet(request: web.Request) -> web.Response:
+async def stylesheet(_: web.Request) -> web.Response:
     """The exports' style and the pages' own."""
     text = (files("archiver.export") / "templates" / "style.css").read_text()
     text += (files("archiver.web") / "static" / "pages.css").read_text()

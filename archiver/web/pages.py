@@ -129,5 +129,6 @@ def _shown(room: Room, entry: Entry) -> Shown | None:
     attachment = entry.attachment
     if attachment is None:
         return None
-    url = f"/rooms/{quote(room.room_id, safe='')}/files/{quote(entry.event_id, safe='')}?type={quote(attachment.media_type, safe='')}"
+    room_part, event_part = quote(room.room_id, safe=""), quote(entry.event_id, safe="")
+    url = f"/rooms/{room_part}/files/{event_part}?type={quote(attachment.media_type, safe='')}"
     return Shown(attachment, url if attachment.address else None, how(attachment.media_type))

@@ -81,7 +81,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
 
 
 @routes.post("/signout")
-async def leave(request: web.Request) -> web.StreamResponse:
+async def leave(_: web.Request) -> web.StreamResponse:
     """Forget who is asking."""
     response = web.HTTPSeeOther("/signin")
     response.del_cookie(COOKIE)

@@ -1,0 +1,129 @@
+"""WhatsApp's webhooks: nothing of a delivery is left out, nothing is counted twice, nothing makes the bridge stop."""
+
+import hashlib
+import hmac
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.network.cloud import Cloud, signature_ok
+
+CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", "token", 1000)  # type: ignore[arg-type] - reads only, calls nobody
+
+
+def delivery(*messages, contacts=(), kind="messages") -> dict:
+    value = {
+        "metadata": {"phone_number_id": "106", "display_phone_number": "31970"},
+        "contacts": list(contacts),
+        kind: list(messages),
+    }
+    return {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]}
+
+
+def text(number: int, **more) -> dict:
+    return {
+        "from": "31612345678",
+        "id": f"wamid.{number}",
+        "timestamp": "1749416383",
+        "type": "text",
+        "text": {"body": f"bericht {number}"},
+    } | more
+
+
+def test_every_message_of_a_batch_comes_out():
+    body = delivery(*(text(number) for number in range(5)))
+    body["entry"] += delivery(text(5), text(6))["entry"]
+    body["entry"][0]["changes"] += delivery(text(7))["entry"][0]["changes"]
+    read = [CLOUD.read(change) for _, _, change in CLOUD.split(body)]
+    assert sorted(message.text for message in read) == [f"bericht {number}" for number in range(8)]
+
+
+def test_a_delivery_cut_into_other_batches_has_the_same_keys():
+    together = {key for key, _, _ in CLOUD.split(delivery(text(1), text(2)))}
+    apart = {key for number in (1, 2) for key, _, _ in CLOUD.split(delivery(text(number)))}
+    assert together == apart
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(st.lists(json_values, max_size=6))
+def test_splitting_loses_nothing_whatever_the_messages_are(items):
+    changes = list(CLOUD.split(delivery(*items)))
+    if items:
+        assert [change["item"] for _, _, change in changes] == items
+    else:
+        assert len(changes) == 1
+    for _, _, change in changes:
+        try:
+            CLOUD.read(change)
+        except ValueError:
+            continue
+
+
+@given(json_values)
+def test_any_json_object_can_be_split(value):
+    assert isinstance(list(CLOUD.split({"entry": value})), list)
+    assert isinstance(list(CLOUD.split({"entry": [{"changes": value}]})), list)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "said"),
+    [
+        ({"type": "image", "image": {"id": "7", "mime_type": "image/jpeg", "sha256": "x", "caption": "gevel"}}, "media", "gevel"),
+        ({"type": "audio", "audio": {"id": "7", "mime_type": "audio/ogg; codecs=opus", "voice": True}}, "media", ""),
+        ({"type": "document", "document": {"id": "7", "filename": "brief.pdf", "mime_type": "application/pdf"}}, "media", ""),
+        ({"type": "reaction", "reaction": {"message_id": "wamid.1", "emoji": "👍"}}, "reaction", "👍"),
+        ({"type": "reaction", "reaction": {"message_id": "wamid.1"}}, "reaction", ""),
+        ({"type": "revoke", "revoke": {"original_message_id": "wamid.1"}}, "revoke", ""),
+        (
+            {"type": "edit", "edit": {"original_message_id": "wamid.1", "message": {"type": "text", "text": {"body": "beter"}}}},
+            "edit",
+            "beter",
+        ),
+        ({"type": "unsupported", "unsupported": {"type": "poll"}, "errors": [{"code": 131051}]}, "unsupported", ""),
+        ({"type": "iets_van_volgend_jaar", "iets_van_volgend_jaar": {}}, "unsupported", ""),
+    ],
+)
+def test_each_type_is_understood_or_said_not_to_be(message, kind, said):
+    bare = {"from": "31612345678", "id": "wamid.9", "timestamp": "1749416383"}
+    [(_, conversation, change)] = CLOUD.split(delivery(bare | message))
+    read = CLOUD.read(change)
+    assert (read.kind, read.text, conversation) == (kind, said, "106|31612345678")
+
+
+def test_somebody_with_a_user_name_only_is_somebody():
+    message = {"from_user_id": "NL.1349", "id": "wamid.1", "timestamp": 1749416383, "type": "text", "text": {"body": "hoi"}}
+    [(_, _, change)] = CLOUD.split(delivery(message, contacts=[{"user_id": "NL.1349", "profile": {"name": "Sam"}}]))
+    read = CLOUD.read(change)
+    assert (read.contact, read.name) == ("NL.1349", "Sam")
+
+
+def test_what_is_typed_on_the_phone_itself_is_ours():
+    echo = {
+        "from": "31970",
+        "to": "31612345678",
+        "id": "wamid.1",
+        "timestamp": "1749416383",
+        "type": "text",
+        "text": {"body": "komt goed"},
+    }
+    [(_, _, change)] = CLOUD.split(delivery(echo, kind="message_echoes"))
+    read = CLOUD.read(change)
+    assert (read.from_us, read.contact) == (True, "31612345678")
+
+
+def test_the_signature_is_over_the_exact_bytes():
+    raw = json.dumps(delivery(text(1))).encode()
+    good = "sha256=" + hmac.digest(b"geheim", raw, hashlib.sha256).hex()
+    assert signature_ok("geheim", raw, good)
+    assert not signature_ok("geheim", raw + b" ", good)
+    assert not signature_ok("ander", raw, good)
+    assert not signature_ok("geheim", raw, None)
+    assert not signature_ok("", raw, "sha256=" + hmac.digest(b"", raw, hashlib.sha256).hex())
