@@ -218,3 +218,42 @@ async def test_a_whatsapp_message_reaches_the_archive_once_and_the_answer_reache
         value["messages"] = [message | {"id": f"wamid.twee{word}", "text": {"body": f"Dank {word}"}}]
         assert await webhook(stack, json.dumps({"entry": [{"changes": [{"field": "messages", "value": value}]}]}).encode()) == 200
         assert (await minister.do("wait_for_text", room=room, text=f"Dank {word}"))["failure"] is None
+
+
+async def test_a_room_that_vanishes_stays_in_the_archive_and_stops_nothing(stack, official, tmp_path):
+    room = (await official.do("create_room", name="Verdwijnt"))["room"]
+    await official.do("send", room=room, body="voordat het verdwijnt")
+    await until(stack, room, tmp_path, {"voordat het verdwijnt"})
+    headers = {"Authorization": f"Bearer {stack.admin_token}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        url = f"{stack.homeserver}/_synapse/admin/v1/rooms/{room}"
+        async with http.delete(url, json={"purge": True, "force_purge": True}) as answer:
+            assert answer.status == 200, await answer.text()
+    after = (await official.do("create_room", name="Erna"))["room"]
+    await official.do("send", room=after, body="het gaat door")
+    assert "het gaat door" in {line["body"] for line in await until(stack, after, tmp_path, {"het gaat door"})}
+    assert "voordat het verdwijnt" in {line["body"] for line in await exported(stack, room, tmp_path)}
+    listed = json.loads((await stack.griffier("rooms", "--json")).stdout)["rooms"]
+    assert not next(entry for entry in listed if entry["room_id"] == room)["archiver_is_member"]
+    assert (await stack.griffier("status")).returncode == 0
+
+
+async def test_pages_are_closed_without_signing_in_and_hold_what_was_said_after(stack, official, tmp_path):
+    room = (await official.do("create_room", name="Achter slot"))["room"]
+    await official.do("send", room=room, body="<script>alert('hoi')</script> achter slot en grendel")
+    await until(stack, room, tmp_path, {"<script>alert('hoi')</script> achter slot en grendel"})
+    page = f"{stack.web}/rooms/{room.replace('!', '%21').replace(':', '%3A')}"
+    async with aiohttp.ClientSession() as http:
+        for path in ("/", f"/rooms/{room}", "/search?q=slot", f"/rooms/{room}/files/$x", "/geen-pagina"):
+            async with http.get(stack.web + path) as answer:
+                assert answer.status == 401, path
+                assert "grendel" not in await answer.text()
+        async with http.get(page, headers={"Authorization": "Bearer verkeerd"}) as answer:
+            assert answer.status == 401
+        async with http.get(page, headers={"Authorization": f"Bearer {stack.admin_token}"}) as answer:
+            text = await answer.text()
+            assert answer.status == 200
+            assert "achter slot en grendel" in text
+            assert "<script>" not in text
+            assert "script-src" not in answer.headers["Content-Security-Policy"]
+            assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
