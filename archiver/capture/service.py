@@ -131,14 +131,16 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
 async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: Committer, stop: asyncio.Event) -> None:
     """The live stream: the next page is asked for only when this one is committed (promise 1)."""
     stopped = asyncio.create_task(stop.wait())
+    wait = 0.0  # the first answer comes at once, so that a restarted archiver does not stay "not capturing" in a quiet hour
     try:
         while not stop.is_set():
-            asking = asyncio.create_task(_ask(settings, server, seat))
+            asking = asyncio.create_task(_ask(settings, server, seat, wait))
             await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
                 asking.cancel()
                 return
             page = parse(asking.result())
+            wait = settings.archiver.sync_wait
             added = await committer.sync(page)
             if added:
                 log.debug("Committed %d new events.", added)
@@ -151,8 +153,7 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
         stopped.cancel()
 
 
-async def _ask(settings: Settings, server: Homeserver, seat: Seat) -> dict[str, object]:
-    wait = settings.archiver.sync_wait if seat.sync_token else 0.0
+async def _ask(settings: Settings, server: Homeserver, seat: Seat, wait: float) -> dict[str, object]:
     query = {
         "filter": FILTER.replace("LIMIT", str(settings.archiver.timeline_limit)),
         "timeout": str(int(wait * 1000)),
