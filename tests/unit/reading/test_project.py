@@ -1,0 +1,59 @@
+"""The reading view and search on a real Postgres."""
+
+import secrets
+
+from archiver.db import tenant_tx
+from archiver.ledger.record import append
+from archiver.reading.project import project_batch, rebuild
+from archiver.reading.search import search
+from archiver.reading.words import BlindIndex
+
+VIEW = "SELECT * FROM message WHERE room_id = $1 ORDER BY event_id"
+
+
+async def project(archive) -> None:
+    index = BlindIndex(archive.vault.search_key)
+    taken = 1
+    while taken:
+        async with tenant_tx(archive.pool, 1) as tx:
+            taken = await project_batch(tx, archive.vault, index)
+
+
+async def conversation(archive, room) -> str:
+    """A message, its edit, the deletion of another; arriving back to front. Returns a word that occurs only here."""
+    word = secrets.token_hex(5)
+    first = archive.arrival({"msgtype": "m.text", "body": f"Het besluit {word} ligt voor"}, room)
+    new = {"msgtype": "m.text", "body": f"Het besluit {word} is genomen"}
+    relates = {"rel_type": "m.replace", "event_id": first.event_id}
+    edit = archive.arrival({"msgtype": "m.text", "body": "*", "m.new_content": new, "m.relates_to": relates}, room, depth=2)
+    doomed = archive.arrival({"msgtype": "m.text", "body": f"Weg ermee {word}"}, room, depth=3)
+    redaction = archive.arrival({"redacts": doomed.event_id}, room, type="m.room.redaction", depth=4)
+    for arrival in (redaction, edit, doomed, first):
+        async with tenant_tx(archive.pool, 1) as tx:
+            await append(tx, archive.vault, [arrival])
+        await project(archive)
+    return word
+
+
+async def test_search_finds_the_present_the_earlier_and_the_deleted_text(archive, room):
+    word = await conversation(archive, room)
+    async with tenant_tx(archive.pool, 1) as tx:
+        assert (await search(tx, archive.vault, word)).total == 2
+        assert [hit.message.body for hit in (await search(tx, archive.vault, f'"{word} ligt"')).hits] == [
+            f"Het besluit {word} is genomen"
+        ]
+        [gone] = (await search(tx, archive.vault, f"{word} -besluiten")).hits
+        assert gone.message.deletion is not None
+        assert (await search(tx, archive.vault, f"{word} nietbestaand")).total == 0
+    async with tenant_tx(archive.pool, 2) as tx:
+        assert (await search(tx, archive.other, word)).total == 0
+
+
+async def test_a_rebuild_gives_exactly_the_view_that_was_kept_up_to_date(archive, room):
+    await conversation(archive, room)
+    async with tenant_tx(archive.pool, 1) as tx:
+        before = [dict(row) for row in await tx.fetch(VIEW, room)]
+    assert len(before) == 2
+    await rebuild(archive.pool, archive.vault, lambda done, total: None)
+    async with tenant_tx(archive.pool, 1) as tx:
+        assert [dict(row) for row in await tx.fetch(VIEW, room)] == before
