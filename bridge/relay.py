@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -93,14 +94,17 @@ class Relay:
     async def run(self, queue: Queue, work: Work, give_up: GiveUp, stop: asyncio.Event) -> None:
         """Carry over, one at a time in order, until told to stop. `work` returns the state to leave: done or kept."""
         while not stop.is_set():
-            row = await self._pool.fetchrow(queue.next)
-            if row is None:
-                try:
-                    await asyncio.wait_for(stop.wait(), 0.1)
-                except TimeoutError:
+            try:
+                row = await self._pool.fetchrow(queue.next)
+                if row is not None:
+                    await self._one(queue, row, work, give_up)
                     continue
-                return
-            await self._one(queue, row, work, give_up)
+                pause = 0.1
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                log.warning("The bridge's database does not answer (%s); trying again.", type(error).__name__)
+                pause = 1.0
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
 
     async def _one(self, queue: Queue, row: Any, work: Work, give_up: GiveUp) -> None:
         finish = f"UPDATE {queue.table} SET state = $2, problem = $3 WHERE id = $1"  # noqa: S608 - our own constant

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import asyncpg
 
@@ -19,6 +20,7 @@ from archiver.capture.page import parse
 from archiver.capture.seat import Seat, SeatTaken
 from archiver.capture.server_keys import ServerKeys
 from archiver.db import Pool, connect, require_current, tenant_tx
+from archiver.ledger.canonical import JsonObject
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
@@ -130,30 +132,36 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
 
 async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: Committer, stop: asyncio.Event) -> None:
     """The live stream: the next page is asked for only when this one is committed (promise 1)."""
-    stopped = asyncio.create_task(stop.wait())
     wait = 0.0  # the first answer comes at once, so that a restarted archiver does not stay "not capturing" in a quiet hour
+    while not stop.is_set():
+        answer = await _or_stop(_ask(settings, server, seat, wait), stop)
+        if answer is None:
+            return
+        page = parse(answer)
+        wait = settings.archiver.sync_wait
+        added = await committer.sync(page)
+        if added:
+            log.debug("Committed %d new events.", added)
+        for room_id in page.invites:
+            await _join(server, room_id)
+        olm = seat.olm
+        if olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL:
+            await seat.publish_keys(server)
+
+
+async def _or_stop(asking: Coroutine[Any, Any, JsonObject], stop: asyncio.Event) -> JsonObject | None:
+    """The answer, or None when told to stop first; whatever happens, no request is left running."""
+    tasks = [asyncio.create_task(asking), asyncio.create_task(stop.wait())]
     try:
-        while not stop.is_set():
-            asking = asyncio.create_task(_ask(settings, server, seat, wait))
-            await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                asking.cancel()
-                return
-            page = parse(asking.result())
-            wait = settings.archiver.sync_wait
-            added = await committer.sync(page)
-            if added:
-                log.debug("Committed %d new events.", added)
-            for room_id in page.invites:
-                await _join(server, room_id)
-            olm = seat.olm
-            if olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL:
-                await seat.publish_keys(server)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else None  # type: ignore[return-value]
     finally:
-        stopped.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _ask(settings: Settings, server: Homeserver, seat: Seat, wait: float) -> dict[str, object]:
+async def _ask(settings: Settings, server: Homeserver, seat: Seat, wait: float) -> JsonObject:
     query = {
         "filter": FILTER.replace("LIMIT", str(settings.archiver.timeline_limit)),
         "timeout": str(int(wait * 1000)),
