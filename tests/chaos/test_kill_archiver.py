@@ -50,3 +50,34 @@ async def test_kill_9_between_receiving_and_committing_loses_and_doubles_nothing
         said = [line for line in lines if line["kind"] != "notice"]
         assert sorted(line["event_id"] for line in said) == sorted(ids)
         assert sorted(line["body"] for line in said) == sorted(texts)
+
+
+async def test_a_message_deleted_before_it_could_be_archived_is_reported_with_who_and_when(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    user_id, password = await stack.register(f"haastig-{secrets.token_hex(3)}")
+    async with Official(stack.homeserver, user_id, password) as official:
+        room = (await official.do("create_room", name="Te laat"))["room"]
+        await official.do("send", room=room, body="ervoor")
+        await until(stack, room, tmp_path, {"ervoor"})
+        asleep = archivers(stack)
+        assert asleep
+        for pid in asleep:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            # The request that waits at the server is answered with this; the next one finds the message deleted already.
+            await official.do("send", room=room, body="wekt het wachtende verzoek")
+            await asyncio.sleep(1)
+            doomed = (await official.do("send", room=room, body="dit ziet niemand meer"))["event_id"]
+            await official.do("redact", room=room, event_id=doomed, reason="spijt")
+            await official.do("send", room=room, body="erna")
+        finally:
+            for pid in asleep:
+                os.kill(pid, signal.SIGCONT)
+        lines = {line["event_id"]: line for line in await until(stack, room, tmp_path, {"ervoor", "erna"})}
+        gone = lines[doomed]
+        assert gone["deleted_before_capture"]
+        assert gone["body"] == ""
+        assert gone["checks"]["id"]
+        assert gone["checks"]["signed_by"] == [stack.server_name]
+        assert (gone["deleted"]["by"], gone["deleted"]["reason"]) == (user_id, "spijt")

@@ -1,5 +1,7 @@
 """The ledger on a real Postgres: appended once, never altered, sealed, one organisation's own."""
 
+import dataclasses
+
 import asyncpg
 import pytest
 
@@ -8,6 +10,7 @@ from archiver.ledger.audit import note
 from archiver.ledger.event import Checks, Rules
 from archiver.ledger.record import COLUMNS, Arrival, append, moment, set_payload, unseal
 from archiver.ledger.sealing import SealingError
+from archiver.reading.message import compose
 from tests.unit.conftest import Archive, dump
 
 ALL = f"SELECT {COLUMNS} FROM record WHERE room_id = $1 ORDER BY sent_at, event_id"
@@ -121,3 +124,18 @@ async def test_migrating_again_changes_nothing(archive):
 @pytest.mark.parametrize("nonsense", [-1, None, "gisteren", 10**18, float("inf"), float("nan"), True])
 def test_a_nonsense_time_becomes_one_that_can_be_stored(nonsense):
     assert moment(nonsense).year in (1970, 9999)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"[" * 100_000, b'{"a":' * 30_000, b"\xff\xfe", b"9" * 6_000, b""],
+    ids=["list", "object", "bytes", "number", "empty"],
+)
+async def test_a_payload_that_cannot_be_read_is_kept_byte_for_byte(archive, room, payload):
+    arrival = archive.arrival({"ciphertext": "…"}, room, type="m.room.encrypted")
+    await add(archive, dataclasses.replace(arrival, payload=payload))
+    async with tenant_tx(archive.pool, 1) as tx:
+        [record] = await unseal(tx, archive.vault, await tx.fetch(ALL, room))
+    assert record.payload == payload
+    assert (record.said_type, record.content) == ("?", {})
+    assert compose(record, []).kind == "other"
