@@ -257,3 +257,66 @@ async def test_pages_are_closed_without_signing_in_and_hold_what_was_said_after(
             assert "<script>" not in text
             assert "script-src" not in answer.headers["Content-Security-Policy"]
             assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+async def test_pictures_documents_voice_replies_and_reactions_go_both_ways(stack, tmp_path):
+    password = json.loads((Path(stack.data_dir) / "secrets.json").read_text())["password_minister"]
+    contact, word = f"3160{secrets.randbelow(10**7):07}", secrets.token_hex(4)
+    files = {
+        "image": ("image/jpeg", secrets.token_bytes(2000)), "document": ("application/pdf", b"%PDF-1.7 " + secrets.token_bytes(500)),
+        "audio": ("audio/ogg; codecs=opus", secrets.token_bytes(900)),
+    }  # fmt: skip
+
+    async with aiohttp.ClientSession() as http, Official(stack.homeserver, "minister", password) as minister:
+
+        async def phone(**body: Any) -> str:
+            async with http.post(f"{stack.simulator}/sim/contacts/{contact}/send", json={"name": "Sem", **body}) as answer:
+                return (await answer.json())["id"]
+
+        first = await phone(text=f"Eerste {word}")
+        room = (await minister.do("wait_invite"))["room"]
+        await phone(text=f"Antwoord op mezelf {word}", context=first)
+        await phone(type="reaction", reaction={"message_id": first, "emoji": "🙏"})
+        for kind, (mime, content) in files.items():
+            extra = (
+                {"filename": "brief.pdf"} if kind == "document" else {"voice": True} if kind == "audio" else {"caption": "gevel"}
+            )
+            await phone(type=kind, media=base64.b64encode(content).decode(), mime_type=mime, **extra)
+        end = time.monotonic() + 30
+        while True:
+            lines = await exported(stack, room, tmp_path)
+            stored = [line for line in lines if (line["attachment"] or {}).get("state") == "stored"]
+            if len(stored) == 3 or time.monotonic() > end:
+                break
+            await asyncio.sleep(0.5)
+        assert sorted(line["attachment"]["size"] for line in stored) == sorted(len(content) for _, content in files.values())
+        assert sorted(line["kind"] for line in stored) == ["audio", "file", "image"]
+        original = next(line for line in lines if line["body"] == f"Eerste {word}")
+        assert original["reactions"] == [{"key": "🙏", "senders": ["Sem (WA)"]}]
+        assert next(line for line in lines if line["body"].startswith("Antwoord"))["reply_to"] == original["event_id"]
+
+        reply = {
+            "msgtype": "m.text",
+            "body": f"Terug {word}",
+            "m.relates_to": {"m.in_reply_to": {"event_id": original["event_id"]}},
+        }
+        await minister.do("send", room=room, content=reply)
+        relation = {"rel_type": "m.annotation", "event_id": original["event_id"], "key": "👍"}
+        await minister.do("send", room=room, type="m.reaction", content={"m.relates_to": relation})
+        for kind, (mime, content) in files.items():
+            encoded, msgtype = base64.b64encode(content).decode(), {"image": "m.image", "audio": "m.audio"}.get(kind, "m.file")
+            await minister.do(
+                "send_file", room=room, name=f"uit.{kind}", mime=mime.partition(";")[0], base64=encoded, msgtype=msgtype
+            )
+        end = time.monotonic() + 30
+        sent: list[dict[str, Any]] = []
+        while len(sent) < 5 and time.monotonic() < end:
+            messages = await (await http.get(f"{stack.simulator}/sim/messages")).json()
+            sent = [item for item in messages if item["to"] == contact]
+            await asyncio.sleep(0.3)
+        by_type = {item["type"]: item for item in sent}
+        assert (by_type["text"]["text"]["body"], by_type["text"]["context"]["message_id"]) == (f"Terug {word}", first)
+        assert by_type["reaction"]["reaction"] == {"message_id": first, "emoji": "👍"}
+        for kind, (_, content) in files.items():
+            async with http.get(f"{stack.simulator}/sim/media/{by_type[kind][kind]['id']}") as answer:
+                assert await answer.read() == content
