@@ -263,7 +263,8 @@ async def test_pictures_documents_voice_replies_and_reactions_go_both_ways(stack
     password = json.loads((Path(stack.data_dir) / "secrets.json").read_text())["password_minister"]
     contact, word = f"3160{secrets.randbelow(10**7):07}", secrets.token_hex(4)
     files = {
-        "image": ("image/jpeg", secrets.token_bytes(2000)), "document": ("application/pdf", b"%PDF-1.7 " + secrets.token_bytes(500)),
+        "image": ("image/jpeg", secrets.token_bytes(2000)),
+        "document": ("application/pdf", b"%PDF-1.7 " + secrets.token_bytes(500)),
         "audio": ("audio/ogg; codecs=opus", secrets.token_bytes(900)),
     }  # fmt: skip
 
