@@ -45,6 +45,11 @@ async function login({ homeserver, user, password }) {
             await upload({ type: "m.login.password", identifier: { type: "m.id.user", user: answer.user_id }, password });
         },
     });
+    // An answer about our keys that was under way when we made them is about the old ones, and undoes ours.
+    await until(async () => {
+        const status = await crypto.getDeviceVerificationStatus(answer.user_id, answer.device_id);
+        return status?.signedByOwner && (await crypto.isCrossSigningReady());
+    }, 20000, "our own device signed by our own identity");
     return { user_id: answer.user_id, device_id: answer.device_id };
 }
 

@@ -33,6 +33,14 @@ async def official(stack: RunningStack) -> AsyncIterator[Official]:
         yield client
 
 
+@pytest.fixture(scope="module")
+async def minister(stack: RunningStack) -> AsyncIterator[Official]:
+    """The official whose business number is bridged: one device for every test, as a person has."""
+    password = json.loads((Path(stack.data_dir) / "secrets.json").read_text())["password_minister"]
+    async with Official(stack.homeserver, "minister", password) as client:
+        yield client
+
+
 async def exported(stack: RunningStack, room: str, folder: Path) -> list[dict[str, Any]]:
     """The room as JSONL."""
     out = folder / f"{secrets.token_hex(4)}.jsonl"
@@ -176,11 +184,9 @@ async def test_a_malformed_or_wrongly_signed_webhook_is_refused_with_a_reason(st
     assert await webhook(stack, b" " * (3 * 1024 * 1024 + 1)) == 413
 
 
-async def test_a_whatsapp_message_reaches_the_archive_once_and_the_answer_reaches_whatsapp(stack, tmp_path):
+async def test_a_whatsapp_message_reaches_the_archive_once_and_the_answer_reaches_whatsapp(stack, minister, tmp_path):
     async with aiohttp.ClientSession() as http:
         [number] = await (await http.get(f"{stack.simulator}/phone_numbers")).json()
-    secret = json.loads((Path(stack.data_dir) / "secrets.json").read_text())
-    password = secret["password_minister"]
     contact, word = f"3160{secrets.randbelow(10**7):07}", secrets.token_hex(5)
     message = {
         "from": contact,
@@ -196,28 +202,27 @@ async def test_a_whatsapp_message_reaches_the_archive_once_and_the_answer_reache
         "messages": [broken, message, {"id": 7}, "onzin"],
     }
     raw = json.dumps({"entry": [{"changes": [{"field": "messages", "value": value}]}]}).encode()
-    async with Official(stack.homeserver, number["official"], password) as minister:
-        assert await webhook(stack, raw) == 200
-        assert await webhook(stack, raw) == 200
-        room = (await minister.do("wait_invite"))["room"]
-        lines = await until(stack, room, tmp_path, {f"Vraag {word}"})
-        [line] = [line for line in lines if line["body"] == f"Vraag {word}"]
-        assert line["network"] == "whatsapp"
-        assert line["source"]["message_id"] == f"wamid.{word}"
-        assert line["source"]["sender"] == f"+{contact}"
-        await minister.do("send", room=room, body=f"Antwoord {word}")
-        end = time.monotonic() + 20
-        sent: list[str] = []
-        async with aiohttp.ClientSession() as http:
-            while f"Antwoord {word}" not in sent and time.monotonic() < end:
-                messages = await (await http.get(f"{stack.simulator}/sim/messages")).json()
-                sent = [item.get("text", {}).get("body") for item in messages if item["to"] == contact]
-                await asyncio.sleep(0.3)
-        assert sent == [f"Antwoord {word}"]
-        # A strict client reads what the ghost says after it has come in: the ghost's own device is cross-signed.
-        value["messages"] = [message | {"id": f"wamid.twee{word}", "text": {"body": f"Dank {word}"}}]
-        assert await webhook(stack, json.dumps({"entry": [{"changes": [{"field": "messages", "value": value}]}]}).encode()) == 200
-        assert (await minister.do("wait_for_text", room=room, text=f"Dank {word}"))["failure"] is None
+    assert await webhook(stack, raw) == 200
+    assert await webhook(stack, raw) == 200
+    room = (await minister.do("wait_invite"))["room"]
+    lines = await until(stack, room, tmp_path, {f"Vraag {word}"})
+    [line] = [line for line in lines if line["body"] == f"Vraag {word}"]
+    assert line["network"] == "whatsapp"
+    assert line["source"]["message_id"] == f"wamid.{word}"
+    assert line["source"]["sender"] == f"+{contact}"
+    await minister.do("send", room=room, body=f"Antwoord {word}")
+    end = time.monotonic() + 20
+    sent: list[str] = []
+    async with aiohttp.ClientSession() as http:
+        while f"Antwoord {word}" not in sent and time.monotonic() < end:
+            messages = await (await http.get(f"{stack.simulator}/sim/messages")).json()
+            sent = [item.get("text", {}).get("body") for item in messages if item["to"] == contact]
+            await asyncio.sleep(0.3)
+    assert sent == [f"Antwoord {word}"]
+    # A strict client reads what the ghost says after it has come in: the ghost's own device is cross-signed.
+    value["messages"] = [message | {"id": f"wamid.twee{word}", "text": {"body": f"Dank {word}"}}]
+    assert await webhook(stack, json.dumps({"entry": [{"changes": [{"field": "messages", "value": value}]}]}).encode()) == 200
+    assert (await minister.do("wait_for_text", room=room, text=f"Dank {word}"))["failure"] is None
 
 
 async def test_a_room_that_vanishes_stays_in_the_archive_and_stops_nothing(stack, official, tmp_path):
@@ -259,8 +264,7 @@ async def test_pages_are_closed_without_signing_in_and_hold_what_was_said_after(
             assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
-async def test_pictures_documents_voice_replies_and_reactions_go_both_ways(stack, tmp_path):
-    password = json.loads((Path(stack.data_dir) / "secrets.json").read_text())["password_minister"]
+async def test_pictures_documents_voice_replies_and_reactions_go_both_ways(stack, minister, tmp_path):
     contact, word = f"3160{secrets.randbelow(10**7):07}", secrets.token_hex(4)
     files = {
         "image": ("image/jpeg", secrets.token_bytes(2000)),
@@ -268,7 +272,7 @@ async def test_pictures_documents_voice_replies_and_reactions_go_both_ways(stack
         "audio": ("audio/ogg; codecs=opus", secrets.token_bytes(900)),
     }  # fmt: skip
 
-    async with aiohttp.ClientSession() as http, Official(stack.homeserver, "minister", password) as minister:
+    async with aiohttp.ClientSession() as http:
 
         async def phone(**body: Any) -> str:
             async with http.post(f"{stack.simulator}/sim/contacts/{contact}/send", json={"name": "Sem", **body}) as answer:
