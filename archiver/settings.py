@@ -54,11 +54,14 @@ class Homeserver(Section):
     url: str = ""
     server_name: str = ""
     timeout: float = Field(default=60, gt=0, description="seconds a request may take, beside the sync's own wait")
+    admin_token: SecretStr = SecretStr("")
 
 
 class Archiver(Section):
     user_id: str = ""
     password: SecretStr = SecretStr("")
+    access_token: SecretStr = SecretStr("")
+    as_token: SecretStr = SecretStr("")
     device_name: str = "Griffier archief"
     sync_wait: float = Field(default=30, gt=0, le=300, description="seconds the server may hold a sync open")
     timeline_limit: int = Field(default=100, ge=10, le=1000)

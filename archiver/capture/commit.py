@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
 from archiver.capture import media, server_keys
 from archiver.capture.client import Homeserver, MatrixError, path
-from archiver.capture.megolm import Megolm, Ref
+from archiver.capture.keystore import NewSession
+from archiver.capture.megolm import REPLAYED, Megolm, Ref
 from archiver.capture.page import Page, RoomPage
 from archiver.capture.seat import Seat
 from archiver.capture.server_keys import ServerKeys
@@ -19,7 +21,7 @@ from archiver.db import Connection
 from archiver.ledger.audit import uuid7
 from archiver.ledger.canonical import HostileJson, JsonObject, column
 from archiver.ledger.event import Rules, check, event_id, signed_form, signers
-from archiver.ledger.record import COLUMNS, Arrival, append, moment, set_payload, unseal
+from archiver.ledger.record import COLUMNS, Arrival, append, mark_unread, moment, set_payload, taken, unseal
 from archiver.ledger.sealing import bound, month_of
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,20 @@ MAX_RETRIED = 2000
 
 KEEP_WITHHELD = """
     INSERT INTO withheld (org, room_id, session_id, code, sender) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
+"""
+# What waits for a key that its sender will not give is told so at once.
+TELL_WITHHELD = """
+    UPDATE record SET unreadable = $4 WHERE org = $1 AND room_id = $2 AND session_id = $3 AND unreadable = 'no-key'
+    RETURNING room_id, event_id
+"""
+ASK_FOR_KEYS = """
+    INSERT INTO key_request (org, room_id, session_id, sender)
+    SELECT DISTINCT ON (r.room_id, r.session_id) $1::integer, r.* FROM unnest($2::text[], $3::text[], $4::text[])
+        AS r (room_id, session_id, sender)
+    ON CONFLICT DO NOTHING
+"""
+FORGET_REQUESTS = """
+    DELETE FROM key_request WHERE org = $1 AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
 """
 FIND_VERSIONS = "SELECT room_id, version FROM room WHERE org = $1 AND room_id = ANY($2)"
 FIND_WAITING = f"""
@@ -59,6 +75,8 @@ class Committer:
         self._megolm = megolm
         self._keys = keys
         self._versions: dict[str, str] = {}
+        self.came: list[NewSession] = []
+        """The Megolm sessions that came and whose devices are still to be looked at: archiver.capture.mending takes them."""
 
     async def sync(self, page: Page) -> int:
         """Commit a sync page: keys, events and token in one transaction (promise 1). Returns the number of new events."""
@@ -66,31 +84,34 @@ class Committer:
         await self._learn_versions(page.rooms)
         async with self.seat.tx() as tx:
             withheld = self._take_keys(page)
-            await self._keep_withheld(tx, withheld)
-            new_sessions = await self.seat.keys.flush(tx)
-            arrivals = [pair for room in page.rooms for pair in self._read(room.room_id, room.events)]
-            added = await self._append(tx, arrivals, new_sessions)
+            came = await self.seat.keys.flush(tx)
+            new_sessions = [(session.room_id, session.session_id) for session in came]
+            read = [pair for room in page.rooms for pair in self._read(room.room_id, room.events)]
+            added = await self._append(tx, read, fresh=new_sessions)
+            await self._ask_for_keys(tx, added)
             await self._open_waiting(tx, new_sessions)
+            await self._keep_withheld(tx, withheld)
             for room in page.rooms:
                 await self._keep_room(tx, room)
             await server_keys.keep(tx, found)
             await self.seat.advance(tx, page.next_batch)
             await tx.execute("NOTIFY griffier_ledger")
         self._megolm.trim()
-        return added
+        self.came += came
+        return len(added)
 
     async def history(self, room_id: str, events: Sequence[JsonObject], then: Sequence[tuple[str, tuple[object, ...]]]) -> int:
         """Commit a page of history together with the statements that say how far it has come."""
         found = await self._learn_keys(events)
         await self._learn_versions([RoomPage(room_id, "join", tuple(events), False, None)])
         async with self.seat.tx() as tx:
-            added = await self._append(tx, self._read(room_id, events), [])
+            added = await self._append(tx, self._read(room_id, events))
             await server_keys.keep(tx, found)
             for statement, values in then:
                 await tx.execute(statement, *values)
             await tx.execute("NOTIFY griffier_ledger")
         self._megolm.trim()
-        return added
+        return len(added)
 
     async def _learn_keys(self, events: Iterable[JsonObject]) -> server_keys.Found:
         return await self._keys.learn({pair for event in events for pair in signers(event)})
@@ -106,22 +127,36 @@ class Committer:
                 if all(isinstance(part, str) for part in row):
                     withheld.append((*(column(part) for part in row), column(str(sender))))  # type: ignore[arg-type]
                 continue
-            try:
-                event = ToDeviceEvent.parse_event(message)
-                self.seat.olm.handle_to_device_event(event)
-            except Exception as error:  # one bad key message must not stop its neighbours
-                log.warning(
-                    "A key message of %s from %s can't be used: %s", column(str(kind)), column(str(sender)), type(error).__name__
-                )
+            self._take_key(message)
         self.seat.olm.tracked_users -= page.changed_devices
         if page.one_time_keys is not None:
             self.seat.olm.uploaded_key_count = page.one_time_keys
         return withheld  # type: ignore[return-value]
 
+    def _take_key(self, message: JsonObject) -> None:
+        """One to-device message; whatever is wrong with it harms no neighbour."""
+        content = message.get("content")
+        sender, sender_key = message.get("sender"), content.get("sender_key") if isinstance(content, dict) else None
+        try:
+            self.seat.olm.handle_to_device_event(ToDeviceEvent.parse_event(message))
+        except Exception as error:
+            kind = column(str(message.get("type")))
+            log.warning("A key message (%s) of %s can't be used: %s", kind, column(str(sender)), type(error).__name__)
+            if isinstance(sender, str) and isinstance(sender_key, str):
+                self.seat.olm.note_broken(sender, sender_key)
+
     async def _keep_withheld(self, tx: Connection, withheld: list[tuple[str, str, str, str]]) -> None:
         for room_id, session_id, code, sender in withheld:
             log.warning("%s withholds a room key in %s: %s", sender, room_id, code)
             await tx.execute(KEEP_WITHHELD, self.seat.org, room_id, session_id, code, sender)
+            told = await tx.fetch(TELL_WITHHELD, self.seat.org, room_id, session_id, f"withheld:{code}")
+            await mark_unread(tx, self.seat.org, {(row["room_id"], row["event_id"]) for row in told})
+
+    async def _ask_for_keys(self, tx: Connection, added: Sequence[Arrival]) -> None:
+        """Have the senders' devices asked for the keys that did not come with what was just said."""
+        wanted = [(a.room_id, a.session_id, column(str(a.event.get("sender")))) for a in added if a.unreadable == "no-key"]
+        if wanted:
+            await tx.execute(ASK_FOR_KEYS, self.seat.org, *zip(*wanted, strict=True))
 
     async def _learn_versions(self, rooms: Sequence[RoomPage]) -> None:
         """Know the version of every room: without it no event id can be computed."""
@@ -156,7 +191,10 @@ class Committer:
                 read.append((room_id, None, event))
         return read
 
-    async def _append(self, tx: Connection, read: list[tuple[str, str | None, JsonObject]], fresh: list[tuple[str, str]]) -> int:
+    async def _append(
+        self, tx: Connection, read: list[tuple[str, str | None, JsonObject]], *, fresh: Sequence[Ref] = ()
+    ) -> list[Arrival]:
+        """Decrypt and append; returns what was new."""
         encrypted: list[Ref] = []
         for room_id, _, event in read:
             content = event.get("content")
@@ -168,28 +206,45 @@ class Committer:
         arrivals = []
         for room_id, identity, event in read:
             if identity is None:
-                await self._keep_oddity(tx, room_id, event)
+                await self._keep_oddity(tx, room_id, event, "no canonical form")
+            elif event.get("room_id", room_id) != room_id:
+                await self._keep_oddity(tx, room_id, event, "of another room")
             else:
                 arrivals.append(self._arrival(room_id, identity, event))
-        new = await append(tx, self.seat.vault, arrivals)
-        await media.enqueue(tx, self.seat.vault, [a for a in arrivals if (a.room_id, a.event_id) in new])
-        return len(new)
+        new = await append(tx, self.seat.vault, await self._doubt_replays(tx, arrivals))
+        added = [arrival for arrival in arrivals if (arrival.room_id, arrival.event_id) in new]
+        await media.enqueue(tx, self.seat.vault, added)
+        return added
+
+    async def _doubt_replays(self, tx: Connection, arrivals: list[Arrival]) -> list[Arrival]:
+        """Mark each message whose place in its Megolm session is another event's: somebody sent it a second time."""
+        places = [(a.room_id, column(a.session_id or ""), a.message_index) for a in arrivals if a.message_index is not None]
+        first = await taken(tx, self.seat.org, places)
+        checked = []
+        for arrival in arrivals:
+            if arrival.message_index is not None:
+                place = arrival.room_id, column(arrival.session_id or ""), arrival.message_index
+                if first.setdefault(place, arrival.event_id) != arrival.event_id:
+                    log.warning("%s in %s repeats the ciphertext of another event.", arrival.event_id, arrival.room_id)
+                    arrival = replace(arrival, doubts=(*arrival.doubts, REPLAYED))  # noqa: PLW2901
+            checked.append(arrival)
+        return checked
 
     def _arrival(self, room_id: str, identity: str, event: JsonObject) -> Arrival:
         rules = Rules(self._versions[room_id])
         given = event.get("event_id")
         checks = check(signed_form(event, rules), given if isinstance(given, str) else identity, rules, self._keys.known)
-        payload, unreadable = None, None
-        if event.get("type") == "m.room.encrypted" and "state_key" not in event:
-            opened = self._megolm.open(room_id, event)
-            payload, unreadable = opened.payload, opened.unreadable
-        return Arrival(room_id, identity, event, rules, checks, payload, unreadable)
+        if event.get("type") != "m.room.encrypted" or "state_key" in event:
+            return Arrival(room_id, identity, event, rules, checks)
+        opened = self._megolm.open(room_id, event)
+        return Arrival(room_id, identity, event, rules, checks, opened.payload, opened.unreadable, opened.index, opened.doubts)
 
     async def _open_waiting(self, tx: Connection, sessions: list[tuple[str, str]]) -> None:
         """Read what waited for the keys that have just come (D9)."""
         if not sessions:
             return
         rooms, ids = [room for room, _ in sessions], [session for _, session in sessions]
+        await tx.execute(FORGET_REQUESTS, self.seat.org, rooms, ids)
         rows = await tx.fetch(FIND_WAITING, self.seat.org, rooms, ids)
         if not rows:
             return
@@ -197,7 +252,10 @@ class Committer:
         for record in await unseal(tx, self.seat.vault, rows):
             opened = self._megolm.open(record.room_id, record.event)
             if opened.payload is not None:
-                await set_payload(tx, self.seat.vault, record, opened.payload)
+                place = record.room_id, record.session_id or "", opened.index or 0
+                first = (await taken(tx, self.seat.org, [place])).get(place, record.event_id)
+                doubts = opened.doubts if first == record.event_id else (*opened.doubts, REPLAYED)
+                await set_payload(tx, self.seat.vault, record, opened.payload, opened.index, doubts)
                 await media.enqueue_payload(tx, self.seat.vault, record, opened.payload)
 
     async def _keep_room(self, tx: Connection, room: RoomPage) -> None:
@@ -214,12 +272,12 @@ class Committer:
             cause = "joined" if is_new else "limited"
             await tx.execute(ADD_STRETCH, self.seat.org, uuid7(), room.room_id, room.prev_batch, cause, not is_new)
 
-    async def _keep_oddity(self, tx: Connection, room_id: str, event: JsonObject) -> None:
+    async def _keep_oddity(self, tx: Connection, room_id: str, event: JsonObject, reason: str) -> None:
         place = room_id, month_of(moment(event.get("origin_server_ts")))
         key = (await self.seat.vault.keys_for(tx, {place}))[place]
         oddity: UUID = uuid7()
         sealed = key.seal(json.dumps(event).encode(), bound(self.seat.org, room_id, f"{oddity}|oddity"))
-        await tx.execute(ADD_ODDITY, self.seat.org, oddity, room_id, "no canonical form", sealed)
+        await tx.execute(ADD_ODDITY, self.seat.org, oddity, room_id, reason, sealed)
 
 
 def _version(content: object) -> str:

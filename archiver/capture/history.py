@@ -14,8 +14,16 @@ from archiver.ledger.canonical import column
 log = logging.getLogger(__name__)
 
 PAGE = "100"
+REFUSED = frozenset({400, 403, 404})  # asking again would change nothing: the gaps are looked for one by one
 FILTER = '{"event_format":"federation","lazy_load_members":false}'
-NEXT = "SELECT stretch_id, room_id, token, until_known FROM stretch WHERE org = $1 AND failed IS NULL ORDER BY found_at LIMIT 1"
+NEXT = """
+    SELECT stretch_id, room_id, token, until_known, attempts FROM stretch
+    WHERE org = $1 AND failed IS NULL AND due_at <= now() ORDER BY due_at, found_at LIMIT 1
+"""
+LATER = """
+    UPDATE stretch SET attempts = attempts + 1, due_at = now() + make_interval(secs => $4)
+    WHERE org = $1 AND room_id = $2 AND stretch_id = $3
+"""
 MOVE = "UPDATE stretch SET token = $4 WHERE org = $1 AND room_id = $2 AND stretch_id = $3"
 DONE = "DELETE FROM stretch WHERE org = $1 AND room_id = $2 AND stretch_id = $3"
 FAIL = "UPDATE stretch SET failed = $4 WHERE org = $1 AND room_id = $2 AND stretch_id = $3"
@@ -49,7 +57,12 @@ class History:
         try:
             answer = await self._server.call("GET", path("v3", "rooms", room_id, "messages"), query=query)
         except MatrixError as error:
-            log.warning("History of %s can't be fetched: %s", room_id, error)
+            if error.status not in REFUSED:
+                log.warning("History of %s can't be fetched now: %s", room_id, error)
+                wait = float(min(600, 2 ** stretch["attempts"]))
+                await self._committer.history(room_id, [], [(LATER, (*place, wait))])
+                return
+            log.warning("History of %s is refused: %s", room_id, error)
             await self._committer.history(room_id, [], [(FAIL, (*place, column(str(error))))])
             return
         chunk = [event for event in answer.get("chunk", []) if isinstance(event, dict)]

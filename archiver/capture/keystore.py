@@ -8,11 +8,12 @@ those it needs in batches (archiver.capture.megolm).
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 
 from nio.crypto import DeviceStore, GroupSessionStore, InboundGroupSession, OlmAccount, OlmDevice, Session, SessionStore
 
 from archiver.db import Connection
+from archiver.ledger.canonical import column
 
 LOAD_SEAT = "SELECT account, account_shared FROM seat WHERE org = $1 AND user_id = $2"
 LOAD_SESSIONS = "SELECT sender_key, pickle, created_at, used_at FROM olm_session WHERE org = $1 AND user_id = $2"
@@ -24,12 +25,22 @@ SAVE_SESSION = """
 """
 # A key that reaches further back replaces one that doesn't, never the other way round.
 SAVE_MEGOLM = """
-    INSERT INTO megolm_session AS old (org, user_id, room_id, session_id, sender_key, signing_key, first_index, forwarded, pickle)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    INSERT INTO megolm_session AS old
+        (org, user_id, room_id, session_id, sender_key, signing_key, first_index, forwarded, pickle, giver)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (org, room_id, session_id, user_id) DO UPDATE
         SET pickle = excluded.pickle, first_index = excluded.first_index, forwarded = excluded.forwarded
         WHERE excluded.first_index < old.first_index
 """
+
+
+class NewSession(NamedTuple):
+    """A Megolm session that has just come."""
+
+    room_id: str
+    session_id: str
+    giver: str  # the account whose device sent it
+    sender_key: str  # that device's Curve25519 key
 
 
 class KeyStore:
@@ -43,7 +54,9 @@ class KeyStore:
         self._sessions = SessionStore()
         self._account_changed = False
         self._changed: dict[tuple[str, str], Session] = {}
-        self._megolm: list[InboundGroupSession] = []
+        self._megolm: list[tuple[InboundGroupSession, str]] = []
+        self.giver = user_id
+        """The account whose room key is being taken in; our own for the sessions that we make."""
 
     async def load(self, tx: Connection) -> None:
         """Read the account and the Olm sessions; called once, before nio's machine is made."""
@@ -55,14 +68,14 @@ class KeyStore:
             session = Session.from_pickle(kept["pickle"], created, self._pickle_key, used)
             self._sessions.add(kept["sender_key"], session)
 
-    async def flush(self, tx: Connection) -> list[tuple[str, str]]:
-        """Write what changed; return the (room id, session id) pairs of the Megolm sessions that came."""
+    async def flush(self, tx: Connection) -> list[NewSession]:
+        """Write what changed; return the Megolm sessions that came."""
         # Everything is taken before the first await: what changes meanwhile is the next flush's.
         account = self._account if self._account_changed else None
         pickle = account.pickle(self._pickle_key) if account is not None else None
         sessions = [self._session_row(*item) for item in self._changed.items()]
-        megolm = [(session.room_id, session.id) for session in self._megolm]
-        rows = [self._row(session) for session in self._megolm]
+        came = [NewSession(session.room_id, session.id, giver, session.sender_key) for session, giver in self._megolm]
+        rows = [self._row(session, giver) for session, giver in self._megolm]
         self._account_changed, self._changed, self._megolm = False, {}, []
         if account is not None:
             await tx.execute(SAVE_ACCOUNT, self.org, self.user_id, pickle, account.shared)
@@ -70,16 +83,16 @@ class KeyStore:
             await tx.executemany(SAVE_SESSION, sessions)
         if rows:
             await tx.executemany(SAVE_MEGOLM, rows)
-        return megolm
+        return came
 
     def _session_row(self, ref: tuple[str, str], session: Session) -> tuple[Any, ...]:
         times = (moment.astimezone(UTC) for moment in (session.creation_time, session.use_time))
         return self.org, self.user_id, *ref, session.pickle(self._pickle_key), *times
 
-    def _row(self, session: InboundGroupSession) -> tuple[Any, ...]:
+    def _row(self, session: InboundGroupSession, giver: str) -> tuple[Any, ...]:
         return (
             self.org, self.user_id, session.room_id, session.id, session.sender_key, session.ed25519,
-            session.first_known_index, bool(session.forwarding_chain), session.pickle(self._pickle_key),
+            session.first_known_index, bool(session.forwarding_chain), session.pickle(self._pickle_key), column(giver),
         )  # fmt: skip
 
     # What nio calls. Names and shapes are nio's.
@@ -100,7 +113,7 @@ class KeyStore:
         return Forgetful()
 
     def save_inbound_group_session(self, session: InboundGroupSession) -> None:
-        self._megolm.append(session)
+        self._megolm.append((session, self.giver))
 
     def load_device_keys(self) -> DeviceStore:
         return DeviceStore()  # asked of the server whenever we are about to send: see archiver.capture.notice

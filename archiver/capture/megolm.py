@@ -17,13 +17,18 @@ from archiver.ledger.canonical import HostileJson, JsonObject, parse_object
 
 ALGORITHM = "m.megolm.v1.aes-sha2"
 FIND = """
-    SELECT DISTINCT ON (room_id, session_id) room_id, session_id, pickle FROM megolm_session
+    SELECT room_id, session_id, pickle, giver FROM megolm_session
     WHERE org = $1 AND user_id = $2 AND (room_id, session_id) IN (SELECT * FROM unnest($3::text[], $4::text[]))
 """
 WITHHELD = """
     SELECT room_id, session_id, code FROM withheld
     WHERE org = $1 AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
 """
+
+# Why a message that can be read need not be believed (specification, "m.megolm.v1.aes-sha2", "Security considerations").
+OTHER_SENDER = "other-sender"  # the key is another account's than the one that sent the event
+OTHER_ROOM = "other-room"  # the message says that it was written for another room
+REPLAYED = "replayed"  # another event has the same place in the same session
 
 Ref = tuple[str, str]
 """(room id, session id)."""
@@ -35,6 +40,8 @@ class Opened:
 
     payload: bytes | None
     unreadable: str | None
+    index: int | None = None  # the message's place in its session
+    doubts: tuple[str, ...] = ()
 
 
 class Megolm:
@@ -45,7 +52,7 @@ class Megolm:
         self._user_id = user_id
         self._pickle_key = hashlib.sha256(pickle_key.encode()).digest()  # as nio derives it
         self._size = size
-        self._sessions: OrderedDict[Ref, vodozemac.InboundGroupSession] = OrderedDict()
+        self._sessions: OrderedDict[Ref, tuple[vodozemac.InboundGroupSession, str | None]] = OrderedDict()
         self._withheld: dict[Ref, str] = {}
 
     async def prepare(self, tx: Connection, refs: Iterable[Ref], *, fresh: Iterable[Ref] = ()) -> None:
@@ -59,7 +66,7 @@ class Megolm:
         rooms, sessions = [room for room, _ in missing], [session for _, session in missing]
         for row in await tx.fetch(FIND, self._org, self._user_id, rooms, sessions):
             session = vodozemac.InboundGroupSession.from_pickle(row["pickle"].decode(), self._pickle_key)
-            self._sessions[row["room_id"], row["session_id"]] = session
+            self._sessions[row["room_id"], row["session_id"]] = session, row["giver"]
         for row in await tx.fetch(WITHHELD, self._org, rooms, sessions):
             self._withheld[row["room_id"], row["session_id"]] = row["code"]
 
@@ -80,19 +87,25 @@ class Megolm:
         if not isinstance(session_id, str) or not isinstance(ciphertext, str):
             return Opened(None, "malformed")
         ref = room_id, session_id
-        session = self._sessions.get(ref)
+        session, giver = self._sessions.get(ref, (None, None))
         if session is None:
             code = self._withheld.get(ref)
             return Opened(None, f"withheld:{code}" if code else "no-key")
         self._sessions.move_to_end(ref)
         try:
-            payload = bytes(session.decrypt(vodozemac.MegolmMessage.from_base64(ciphertext)).plaintext)
+            message = session.decrypt(vodozemac.MegolmMessage.from_base64(ciphertext))
         except vodozemac.DecodeException:
             return Opened(None, "malformed")
         except vodozemac.MegolmDecryptionException as error:
             late = "index" in str(error).lower()
             return Opened(None, "key-starts-later" if late else "wrong-key")
-        return Opened(payload, None) if _belongs(payload, room_id) else Opened(payload, "other-room")
+        payload = bytes(message.plaintext)
+        doubts = []
+        if giver is not None and giver != event.get("sender"):
+            doubts.append(OTHER_SENDER)
+        if not _belongs(payload, room_id):
+            doubts.append(OTHER_ROOM)
+        return Opened(payload, None, message.message_index, tuple(doubts))
 
 
 def _belongs(payload: bytes, room_id: str) -> bool:

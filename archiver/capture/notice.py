@@ -7,8 +7,7 @@ import hashlib
 import logging
 from typing import Any
 
-from nio.responses import KeysClaimResponse, KeysQueryResponse
-
+from archiver.capture import devices
 from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.seat import Seat
 from archiver.db import Pool, tenant_tx
@@ -123,7 +122,10 @@ class Notices:
         answer = await self._server.call("GET", path("v3", "rooms", room_id, "joined_members"))
         members = sorted(set(answer.get("joined", {})) - {self._seat.user_id})
         seat, olm = self._seat, self._seat.olm
-        await self._learn_devices(members)
+        if members:
+            await devices.query(self._server, seat, members)
+            if missing := olm.get_missing_sessions(members):
+                await devices.claim(self._server, seat, missing)
         olm.create_outbound_group_session(room_id)
         for sharing_with, body in olm.share_group_session_parallel(room_id, members, ignore_unverified_devices=True):
             async with seat.tx() as tx:
@@ -139,17 +141,3 @@ class Notices:
             await seat.keys.flush(tx)  # our own Megolm session: the archive must be able to read the notice too
         del olm.outbound_group_sessions[room_id]
         return encrypted
-
-    async def _learn_devices(self, members: list[str]) -> None:
-        olm = self._seat.olm
-        if not members:
-            return
-        shown = await self._server.call("POST", path("v3", "keys", "query"), {"device_keys": {user: [] for user in members}})
-        olm.handle_response(KeysQueryResponse.from_dict(shown))
-        missing = olm.get_missing_sessions(members)
-        if missing:
-            wanted = {user: dict.fromkeys(devices, "signed_curve25519") for user, devices in missing.items()}
-            claimed = await self._server.call("POST", path("v3", "keys", "claim"), {"one_time_keys": wanted})
-            olm.handle_response(KeysClaimResponse.from_dict(claimed, ""))
-            async with self._seat.tx() as tx:
-                await self._seat.keys.flush(tx)

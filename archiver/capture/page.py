@@ -35,6 +35,7 @@ class Page:
     to_device: tuple[JsonObject, ...] = ()
     changed_devices: frozenset[str] = frozenset()
     one_time_keys: int | None = None
+    needs_fallback_key: bool = False
 
 
 def _dict(value: Any) -> JsonObject:
@@ -49,6 +50,7 @@ def parse(answer: JsonObject) -> Page:
     """Read a `/sync` answer. Raises KeyError when it has no `next_batch`."""
     rooms = _dict(answer.get("rooms"))
     counts = answer.get("device_one_time_keys_count")
+    unused = answer.get("device_unused_fallback_key_types")
     changed = _dict(answer.get("device_lists")).get("changed")
     return Page(
         next_batch=answer["next_batch"],
@@ -58,8 +60,13 @@ def parse(answer: JsonObject) -> Page:
         changed_devices=frozenset(user for user in changed if isinstance(user, str))
         if isinstance(changed, list)
         else frozenset(),
-        one_time_keys=int(counts.get("signed_curve25519", 0)) if isinstance(counts, dict) else None,
+        one_time_keys=_count(counts.get("signed_curve25519")) if isinstance(counts, dict) else None,
+        needs_fallback_key=isinstance(unused, list) and "signed_curve25519" not in unused,
     )
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _rooms(rooms: JsonObject) -> Iterator[RoomPage]:

@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
-from nio.crypto import Olm
 from nio.responses import KeysUploadResponse
 
 from archiver.capture import cross_signing
-from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
+from archiver.capture.client import CaptureError, Homeserver, path
 from archiver.capture.cross_signing import CrossSigningKeys
 from archiver.capture.keystore import KeyStore
+from archiver.capture.olm import Machine
+from archiver.capture.sign_in import sign_in
 from archiver.db import Connection
 from archiver.ledger.canonical import parse_object
 from archiver.ledger.sealing import Vault
@@ -27,9 +28,9 @@ from archiver.settings import Archiver
 log = logging.getLogger(__name__)
 
 TAKE = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
-FIND = "SELECT device_id, sealed_secrets, sync_token FROM seat WHERE org = $1 AND user_id = $2"
+FIND = "SELECT device_id, sealed_secrets, sync_token, account FROM seat WHERE org = $1 AND user_id = $2"
 ADD = "INSERT INTO seat (org, user_id, device_id, sealed_secrets) VALUES ($1, $2, $3, $4)"
-KEEP_SECRETS = "UPDATE seat SET sealed_secrets = $3 WHERE org = $1 AND user_id = $2"
+KEEP_SECRETS = "UPDATE seat SET sealed_secrets = $3, device_id = $4 WHERE org = $1 AND user_id = $2"
 SIGNED = "UPDATE seat SET signed_at = CASE WHEN $3 THEN now() END, state = $4 WHERE org = $1 AND user_id = $2"
 ADVANCE = "UPDATE seat SET sync_token = $3, seen_at = now(), capturing = $4, state = $5 WHERE org = $1 AND user_id = $2"
 STOPPED = "UPDATE seat SET capturing = false, state = $3 WHERE org = $1 AND user_id = $2"
@@ -76,7 +77,7 @@ class Seat:
         self.sync_token: str | None = None
         self.secrets: Secrets
         self.keys: KeyStore
-        self.olm: Olm
+        self.olm: Machine
         self.signed = False
 
     @asynccontextmanager
@@ -89,18 +90,21 @@ class Seat:
 
     async def prepare(self, server: Homeserver, settings: Archiver) -> None:
         """Sign in, load or make the device's keys, publish them, cross-sign. Raises CaptureError with what to do."""
-        await self._load()
-        await self._sign_in(server, settings)
+        new = await self._load()
+        self.device_id = await sign_in(server, settings, self.device_id, self.secrets.access_token, new=new)
+        self.secrets.access_token = server.token
+        await self._keep_secrets()
         self.keys = KeyStore(self.org, self.user_id, self.secrets.pickle_key)
         async with self.tx() as tx:
             await self.keys.load(tx)
-            self.olm = Olm(self.user_id, self.device_id, self.keys)
+            self.olm = Machine(self.user_id, self.device_id, self.keys)
             await self.keys.flush(tx)
         if not self.olm.account.shared:
-            await self.publish_keys(server)
+            await self.publish_keys(server, fallback=True)
         await self._cross_sign(server, settings)
 
-    async def _load(self) -> None:
+    async def _load(self) -> bool:
+        """Read the device's secrets, or make them; returns whether the device has never been used."""
         async with self.tx() as tx:
             row = await tx.fetchrow(FIND, self.org, self.user_id)
             if row is None:
@@ -112,43 +116,22 @@ class Seat:
             else:
                 self.device_id, self.sync_token = row["device_id"], row["sync_token"]
                 self.secrets = Secrets.read(self.vault.unwrap(row["sealed_secrets"], f"seat|{self.user_id}"))
+            return row is None or row["account"] is None
 
     async def _keep_secrets(self) -> None:
         sealed = self.vault.wrap(self.secrets.dump(), f"seat|{self.user_id}")
         async with self.tx() as tx:
-            await tx.execute(KEEP_SECRETS, self.org, self.user_id, sealed)
+            await tx.execute(KEEP_SECRETS, self.org, self.user_id, sealed, self.device_id)
 
-    async def _sign_in(self, server: Homeserver, settings: Archiver) -> None:
-        if self.secrets.access_token:
-            server.token = self.secrets.access_token
-            try:
-                await server.call("GET", path("v3", "account", "whoami"))
-            except MatrixError as error:
-                if error.errcode != "M_UNKNOWN_TOKEN":
-                    raise
-                log.warning("The archiver's access token is no longer valid; signing in again as the same device.")
-            else:
-                return
-        password = settings.password.get_secret_value()
-        if not password:
-            raise CaptureError("The archiver has no password. Set archiver.password or archiver.password_file.")
-        server.token = None
-        body = {
-            "type": "m.login.password",
-            "identifier": {"type": "m.id.user", "user": self.user_id},
-            "password": password,
-            "device_id": self.device_id,
-            "initial_device_display_name": settings.device_name,
-        }
-        answer = await server.call("POST", path("v3", "login"), body)
-        if answer.get("user_id") != self.user_id:
-            raise CaptureError(f"Signed in as {answer.get('user_id')}, not as {self.user_id}. Check archiver.user_id.")
-        server.token = self.secrets.access_token = answer["access_token"]
-        await self._keep_secrets()
+    async def publish_keys(self, server: Homeserver, *, fallback: bool) -> None:
+        """Publish device keys and one-time keys, and a fallback key where the server has none that is unused.
 
-    async def publish_keys(self, server: Homeserver) -> None:
-        """Publish device keys and one-time keys: stored first, so that no published key is ever unknown to us."""
-        content = self.olm.share_keys()
+        Stored first, so that no published key is ever unknown to us.
+        """
+        enough = self.olm.account.shared and (self.olm.uploaded_key_count or 0) >= self.olm.account.max_one_time_keys
+        content = {} if enough else self.olm.share_keys()
+        if fallback:
+            content["fallback_keys"] = self.olm.fallback_key()
         async with self.tx() as tx:
             self.keys.save_account(self.olm.account)
             await self.keys.flush(tx)

@@ -12,9 +12,11 @@ import asyncpg
 from archiver.capture import seat as seats
 from archiver.capture.client import CaptureError, Homeserver, MatrixError, homeserver, path
 from archiver.capture.commit import Committer
+from archiver.capture.gaps import Gaps
 from archiver.capture.history import History
 from archiver.capture.media import Fetcher
 from archiver.capture.megolm import Megolm
+from archiver.capture.mending import Mender
 from archiver.capture.notice import Notices
 from archiver.capture.page import parse
 from archiver.capture.seat import Seat, SeatTaken
@@ -117,6 +119,8 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                     for task in (
                         Fetcher(pool, vault, server, FileStore(settings.files), settings.archiver.media_max_bytes).run(stop),
                         History(pool, server, committer).run(stop),
+                        Gaps(pool, server, committer, settings.homeserver.admin_token.get_secret_value()).run(stop),
+                        Mender(pool, server, committer).run(stop),
                         Notices(pool, server, seat, settings.organisation.name).run(stop),
                     )
                 ]
@@ -145,8 +149,9 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
         for room_id in page.invites:
             await _join(server, room_id)
         olm = seat.olm
-        if olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL:
-            await seat.publish_keys(server)
+        few = olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL
+        if few or page.needs_fallback_key:
+            await seat.publish_keys(server, fallback=page.needs_fallback_key)
 
 
 async def _or_stop(asking: Coroutine[Any, Any, JsonObject], stop: asyncio.Event) -> JsonObject | None:

@@ -6,18 +6,22 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from archiver.db import Connection
+from archiver.ledger import graph
 from archiver.ledger.canonical import HostileJson, JsonObject, canonical, column, parse_object
 from archiver.ledger.event import Checks, Rules, signed_form
 from archiver.ledger.sealing import Vault, bound, month_of
 
 SALT = 32
+
+Place = tuple[str, str, int]
+"""(room id, session id, message index)."""
 MAX_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -32,6 +36,8 @@ class Arrival:
     checks: Checks
     payload: bytes | None = None  # the decrypted payload, byte for byte, of an encrypted event
     unreadable: str | None = None  # why there is no payload
+    message_index: int | None = None  # its place in its Megolm session
+    doubts: tuple[str, ...] = ()  # what speaks against believing it: other-sender, other-room
 
     @property
     def session_id(self) -> str | None:
@@ -86,31 +92,38 @@ def payload_type(payload: bytes | None) -> str | None:
 APPEND = """
     INSERT INTO record (org, room_id, event_id, type, state_key, sender, sent_at, depth, rel_type, relates_to,
                         id_matches, content_matches, signed_by, unsigned_by, session_id,
-                        sealed_event, commitment, sealed_payload, payload_type, opened_at, unreadable)
+                        sealed_event, commitment, sealed_payload, payload_type, opened_at, unreadable,
+                        message_index, doubts)
     SELECT $1, r.room_id, r.event_id, r.type, r.state_key, r.sender, r.sent_at, r.depth, r.rel_type, r.relates_to,
            r.id_matches, r.content_matches, string_to_array(r.signed_by, ' '),
            string_to_array(r.unsigned_by, ' '), r.session_id,
            r.sealed_event, r.commitment, r.sealed_payload, r.payload_type,
-           CASE WHEN r.sealed_payload IS NULL THEN NULL ELSE now() END, r.unreadable
+           CASE WHEN r.sealed_payload IS NULL THEN NULL ELSE now() END, r.unreadable,
+           r.message_index, string_to_array(r.doubts, ' ')
     FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bigint[], $9::text[],
                 $10::text[], $11::boolean[], $12::boolean[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::bytea[],
-                $18::bytea[], $19::text[], $20::text[])
+                $18::bytea[], $19::text[], $20::text[], $21::bigint[], $22::text[])
         AS r (room_id, event_id, type, state_key, sender, sent_at, depth, rel_type, relates_to, id_matches, content_matches,
-              signed_by, unsigned_by, session_id, sealed_event, commitment, sealed_payload, payload_type, unreadable)
+              signed_by, unsigned_by, session_id, sealed_event, commitment, sealed_payload, payload_type, unreadable,
+              message_index, doubts)
     ON CONFLICT (org, room_id, event_id) DO NOTHING      -- replaying a batch changes nothing (promise 2)
     RETURNING room_id, event_id
-"""
-ADD_EDGES = """
-    INSERT INTO edge (org, room_id, event_id, prev_event_id)
-    SELECT $1, e.* FROM unnest($2::text[], $3::text[], $4::text[]) AS e ON CONFLICT DO NOTHING
 """
 MARK_UNREAD = """
     INSERT INTO unread (org, room_id, event_id)
     SELECT $1, u.* FROM unnest($2::text[], $3::text[]) AS u ON CONFLICT DO NOTHING
 """
+# The earlier event at the same place of the same session; a second one is a replay.
+TAKEN = """
+    SELECT r.room_id, r.session_id, r.message_index, min(r.event_id) AS event_id FROM record AS r
+    JOIN unnest($2::text[], $3::text[], $4::bigint[]) AS p (room_id, session_id, message_index)
+      ON r.room_id = p.room_id AND r.session_id = p.session_id AND r.message_index = p.message_index
+    WHERE r.org = $1 GROUP BY 1, 2, 3
+"""
 # Set once: a record that has a payload keeps it, whatever comes later.
 SET_PAYLOAD = """
-    UPDATE record SET sealed_payload = $4, payload_type = $5, opened_at = now(), unreadable = NULL
+    UPDATE record SET sealed_payload = $4, payload_type = $5, opened_at = now(), unreadable = NULL,
+                      message_index = $6, doubts = $7
     WHERE org = $1 AND room_id = $2 AND event_id = $3 AND sealed_payload IS NULL
 """
 
@@ -142,19 +155,22 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
                 key.seal(salt + plain, _context(vault, arrival.room_id, arrival.event_id, "event")),
                 hmac.digest(salt, _bytes(signed_form(event, arrival.rules)), hashlib.sha256),
                 sealed_payload, payload_type(arrival.payload), arrival.unreadable,
+                arrival.message_index, " ".join(arrival.doubts),
             )
         )  # fmt: skip
     new = {(row["room_id"], row["event_id"]) for row in await tx.fetch(APPEND, vault.org, *zip(*rows, strict=True))}
-    edges = [
-        (arrival.room_id, arrival.event_id, prev)
-        for arrival in arrivals
-        if (arrival.room_id, arrival.event_id) in new
-        for prev in previous(arrival.event)
-    ]
-    if edges:
-        await tx.execute(ADD_EDGES, vault.org, *zip(*edges, strict=True))
+    await graph.link(tx, vault.org, [(a.room_id, a.event_id, a.event) for a in arrivals if (a.room_id, a.event_id) in new])
     await mark_unread(tx, vault.org, new)
     return new
+
+
+async def taken(tx: Connection, org: int, places: Iterable[Place]) -> dict[Place, str]:
+    """Which of these places in Megolm sessions are a stored event's already, and whose."""
+    wanted = list(places)
+    if not wanted:
+        return {}
+    found = await tx.fetch(TAKEN, org, *zip(*wanted, strict=True))
+    return {(row["room_id"], row["session_id"], row["message_index"]): row["event_id"] for row in found}
 
 
 async def mark_unread(tx: Connection, org: int, records: set[tuple[str, str]]) -> None:
@@ -163,24 +179,21 @@ async def mark_unread(tx: Connection, org: int, records: set[tuple[str, str]]) -
         await tx.execute(MARK_UNREAD, org, *zip(*records, strict=True))
 
 
-async def set_payload(tx: Connection, vault: Vault, record: Record, payload: bytes) -> None:
+async def set_payload(
+    tx: Connection, vault: Vault, record: Record, payload: bytes, index: int | None, doubts: Sequence[str]
+) -> None:
     """Add what an encrypted event says, once its key has come."""
     keys = await vault.keys_for(tx, {(record.room_id, month_of(record.sent_at))})
     key = keys[record.room_id, month_of(record.sent_at)]
     sealed = key.seal(payload, _context(vault, record.room_id, record.event_id, "payload"))
-    await tx.execute(SET_PAYLOAD, vault.org, record.room_id, record.event_id, sealed, payload_type(payload))
+    values = sealed, payload_type(payload), index, list(doubts)
+    await tx.execute(SET_PAYLOAD, vault.org, record.room_id, record.event_id, *values)
     await mark_unread(tx, vault.org, {(record.room_id, record.event_id)})
 
 
-def previous(event: JsonObject) -> list[str]:
-    """The ids in `prev_events`, whichever form the room version writes them in."""
-    found = event.get("prev_events")
-    ids = [ref[0] if isinstance(ref, list) and ref else ref for ref in found] if isinstance(found, list) else []
-    return [column(ref) for ref in ids if isinstance(ref, str)]
-
-
 COLUMNS = """org, room_id, event_id, type, state_key, sender, sent_at, captured_at, depth, rel_type, relates_to, id_matches,
-    content_matches, signed_by, unsigned_by, session_id, sealed_event, sealed_payload, payload_type, unreadable"""
+    content_matches, signed_by, unsigned_by, session_id, sealed_event, sealed_payload, payload_type, unreadable,
+    message_index, doubts"""
 
 
 @dataclass(frozen=True)
@@ -204,6 +217,8 @@ class Record:
     session_id: str | None
     payload_type: str | None
     unreadable: str | None
+    message_index: int | None
+    doubts: tuple[str, ...]
     event: JsonObject
     payload: bytes | None
 
@@ -256,6 +271,8 @@ async def unseal(tx: Connection, vault: Vault, rows: Sequence[Any]) -> list[Reco
             session_id=row["session_id"],
             payload_type=row["payload_type"],
             unreadable=row["unreadable"],
+            message_index=row["message_index"],
+            doubts=tuple(row["doubts"]),
             event=parse_object(plain[SALT:]) if plain is not None else {},
             payload=opened.get((row["room_id"], row["event_id"])),
         )

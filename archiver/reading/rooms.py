@@ -23,13 +23,11 @@ COUNTS = """
            count(*) FILTER (WHERE deleted_at IS NOT NULL) AS deleted, count(*) FILTER (WHERE pruned) AS pruned
     FROM message WHERE org = $1 AND ($2::text IS NULL OR room_id = $2) GROUP BY room_id
 """
-# An edge to an event that is no record, with no stretch of history still to come: something is missing (D6).
+# What is of before the archiver's time in the room, and may not be shown to it, is where its knowledge begins: no hole in it.
 HOLES = """
-    SELECT room_id, count(DISTINCT prev_event_id) AS holes FROM edge
-    WHERE org = $1 AND ($2::text IS NULL OR room_id = $2)
-      AND NOT EXISTS (SELECT FROM record WHERE record.org = edge.org AND record.room_id = edge.room_id
-                      AND record.event_id = edge.prev_event_id)
-    GROUP BY room_id
+    SELECT room_id, count(*) FILTER (WHERE cause IS DISTINCT FROM 'not-visible') AS holes,
+           count(*) FILTER (WHERE cause = 'not-visible') AS unseen
+    FROM gap WHERE org = $1 AND ($2::text IS NULL OR room_id = $2) AND state <> 'filled' GROUP BY room_id
 """
 ROOMS = """
     SELECT room_id, version, encrypted, membership, notice_seen_at,

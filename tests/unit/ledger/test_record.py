@@ -67,8 +67,8 @@ async def test_a_payload_is_set_once_and_stays(archive, room):
     await add(archive, archive.arrival({"ciphertext": "…"}, room, type="m.room.encrypted"))
     async with tenant_tx(archive.pool, 1) as tx:
         [record] = await unseal(tx, archive.vault, await tx.fetch(ALL, room))
-        await set_payload(tx, archive.vault, record, b'{"type":"m.room.message","content":{"body":"eerst"}}')
-        await set_payload(tx, archive.vault, record, b'{"type":"m.room.message","content":{"body":"later"}}')
+        await set_payload(tx, archive.vault, record, b'{"type":"m.room.message","content":{"body":"eerst"}}', 0, ())
+        await set_payload(tx, archive.vault, record, b'{"type":"m.room.message","content":{"body":"later"}}', 0, ())
         [opened] = await unseal(tx, archive.vault, await tx.fetch(ALL, room))
     assert (opened.content["body"], opened.said_type) == ("eerst", "m.room.message")
 

@@ -19,7 +19,8 @@ def record(event_id: str, content: dict, *, sender="@minister:x", kind="m.room.m
         "room_id": "!r", "event_id": event_id, "type": kind, "state_key": None, "sender": sender,
         "sent_at": START + dt.timedelta(seconds=second), "captured_at": START, "depth": second, "rel_type": rel_type,
         "relates_to": relates_to, "id_matches": True, "content_matches": True, "signed_by": ("x",), "unsigned_by": (),
-        "session_id": None, "payload_type": None, "unreadable": None, "event": event, "payload": None,
+        "session_id": None, "payload_type": None, "unreadable": None, "message_index": None, "doubts": (),
+        "event": event, "payload": None,
     }  # fmt: skip
     return Record(**values | other)
 

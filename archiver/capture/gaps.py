@@ -1,0 +1,116 @@
+"""Fetching what the event graph shows to be missing (DESIGN D6): the event itself, and what leads up to it.
+
+A server does not always say that it left something out, and what it leaves out it may hold all the same. Each missing event is
+asked for by name; what comes may show further gaps, which are asked for in turn, until the graph is closed or the server has
+no more to give. What can't be had stays a gap, with its cause, and is asked for again, ever less often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+from urllib.parse import quote
+
+from archiver.capture.client import Homeserver, MatrixError, path
+from archiver.capture.commit import Committer
+from archiver.capture.history import FILTER
+from archiver.db import Pool, tenant_tx
+from archiver.ledger.canonical import JsonObject, column
+
+log = logging.getLogger(__name__)
+
+NOT_VISIBLE = "not-visible"  # the homeserver has it and may not show it to us: it is of before our time in the room
+NOT_HELD = "not-held"  # the homeserver says it has no such event
+PAGE = "100"
+WAIT, MAX_WAIT = 2.0, 6 * 3600.0  # seconds until the second attempt, and at most between two
+# Where history is still being fetched, what is missing will mostly come with it.
+DUE = """
+    SELECT room_id, event_id, attempts FROM gap
+    WHERE org = $1 AND state <> 'filled' AND due_at <= now()
+      AND NOT EXISTS (SELECT FROM stretch WHERE stretch.org = gap.org AND stretch.room_id = gap.room_id AND failed IS NULL)
+    ORDER BY due_at, room_id LIMIT 20
+"""
+STILL_MISSING = "SELECT state <> 'filled' FROM gap WHERE org = $1 AND room_id = $2 AND event_id = $3"
+# Counted before asking, so that what comes is known to have been looked for.
+ASKING = """
+    UPDATE gap SET attempts = attempts + 1, due_at = now() + make_interval(secs => $4)
+    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND state <> 'filled'
+"""
+KEEP = """
+    UPDATE gap SET state = 'kept', cause = $4, settled_at = coalesce(settled_at, now())
+    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND state <> 'filled'
+"""
+
+
+class Gaps:
+    """Asks for what is missing, beside live capture."""
+
+    def __init__(self, pool: Pool, server: Homeserver, committer: Committer, admin_token: str) -> None:
+        self._pool = pool
+        self._server = server
+        self._committer = committer
+        self._admin_token = admin_token
+        self._org = committer.seat.org
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Ask until told to stop."""
+        while not stop.is_set():
+            async with tenant_tx(self._pool, self._org) as tx:
+                due = await tx.fetch(DUE, self._org)
+            for gap in due:
+                await self._look_for(gap)
+            if not due:
+                try:
+                    await asyncio.wait_for(stop.wait(), 0.5)
+                except TimeoutError:
+                    continue
+
+    async def _look_for(self, gap: Any) -> None:
+        room_id, event_id = place = gap["room_id"], gap["event_id"]
+        async with tenant_tx(self._pool, self._org) as tx:
+            if not await tx.fetchval(STILL_MISSING, self._org, *place):
+                return
+            await tx.execute(ASKING, self._org, *place, min(MAX_WAIT, WAIT * 4.0 ** min(gap["attempts"], 20)))
+        try:
+            cause = await self._ask(room_id, event_id)
+        except MatrixError as error:
+            cause = {403: NOT_VISIBLE, 404: NOT_HELD}.get(error.status, str(error))
+        if await self._is_missing(place) and self._admin_token:
+            cause = await self._ask_as_admin(room_id, event_id) or cause
+        if not await self._is_missing(place):
+            log.info("A missing event of %s was fetched: %s", room_id, event_id)
+            return
+        if gap["attempts"] == 0:
+            log.warning("An event of %s is missing and can't be had (%s): %s", room_id, column(cause), event_id)
+        async with tenant_tx(self._pool, self._org) as tx:
+            await tx.execute(KEEP, self._org, *place, column(cause))
+
+    async def _is_missing(self, place: tuple[str, str]) -> bool:
+        async with tenant_tx(self._pool, self._org) as tx:
+            return bool(await tx.fetchval(STILL_MISSING, self._org, *place))
+
+    async def _ask(self, room_id: str, event_id: str) -> str:
+        """Fetch the page of history that ends with the event; returns why it is still missing if it is. Raises MatrixError."""
+        # `/context` has no federation format, but tells where in the room's history the event stands.
+        around = await self._server.call("GET", path("v3", "rooms", room_id, "context", event_id), query={"limit": "0"})
+        end = around.get("end")
+        if not isinstance(end, str):
+            return "the homeserver does not say where it stands"
+        query = {"dir": "b", "from": end, "limit": PAGE, "filter": FILTER}
+        answer = await self._server.call("GET", path("v3", "rooms", room_id, "messages"), query=query)
+        chunk = [event for event in answer.get("chunk", []) if isinstance(event, dict)]
+        await self._committer.history(room_id, chunk, [])
+        return NOT_VISIBLE
+
+    async def _ask_as_admin(self, room_id: str, event_id: str) -> str | None:
+        """Fetch the event through Synapse's admin API; returns why it did not come, None when that says nothing new."""
+        try:
+            where = "/_synapse/admin/v1/fetch_event/" + quote(event_id, safe="")
+            answer = await self._server.call("GET", where, token=self._admin_token)
+        except MatrixError as error:
+            return NOT_HELD if error.status == 404 else None
+        event: JsonObject | None = answer.get("event")
+        if isinstance(event, dict) and event.get("room_id") == room_id:
+            await self._committer.history(room_id, [event], [])
+        return None
