@@ -67,6 +67,16 @@ class RunningStack:
                 assert response.status == 200, answer
                 return answer["user_id"], password
 
+    async def log_in(self, user_id: str, password: str) -> str:
+        """Sign in; returns the access token of the new device."""
+        body = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": user_id}, "password": password}
+        async with aiohttp.ClientSession() as http, http.post(f"{self.homeserver}/_matrix/client/v3/login", json=body) as answer:
+            return (await answer.json())["access_token"]
+
+    def secret(self, name: str) -> str:
+        """One of the secrets that the demo made for itself."""
+        return json.loads((Path(self.data_dir) / "secrets.json").read_text())[name]
+
     async def griffier(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line against this stack, as an outside test would."""
         env = {**os.environ, "GRIFFIER_DATABASE__URL": self.database, "GRIFFIER_DATA_DIR": self.data_dir}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,16 @@ def find(shown: JsonObject, user_id: str, curve25519: str) -> Device | None:
     except (KeyError, TypeError, AttributeError):
         return None
     return None
+
+
+def curve25519_keys(shown: JsonObject, user_id: str) -> Iterator[tuple[str, str]]:
+    """(device id, Curve25519 key) of each device that the homeserver shows of an account."""
+    of_user = shown.get("device_keys", {}).get(user_id)
+    for device_id, told in (of_user if isinstance(of_user, dict) else {}).items():
+        keys = told.get("keys") if isinstance(told, dict) else None
+        key = keys.get(f"curve25519:{device_id}") if isinstance(keys, dict) else None
+        if isinstance(key, str):
+            yield device_id, key
 
 
 def _master(shown: JsonObject, user_id: str) -> str | None:

@@ -127,17 +127,23 @@ class Mender:
         async with tenant_tx(self._pool, seat.org) as tx:
             due = await tx.fetch(DUE_REQUESTS, seat.org, len(WAITS))
         for row in due:
-            room_id, session_id = row["room_id"], row["session_id"]
+            room_id, session_id, sender = row["room_id"], row["session_id"], row["sender"]
             seat.olm.asked.add((room_id, session_id))
-            request = {
-                "action": "request",
-                "body": {"algorithm": ALGORITHM, "room_id": room_id, "session_id": session_id, "sender_key": ""},
-                "request_id": secrets.token_hex(8),
-                "requesting_device_id": seat.device_id,
-            }
             async with tenant_tx(self._pool, seat.org) as tx:
                 await tx.execute(ASKED, seat.org, room_id, session_id, WAITS[row["attempts"]])
-            await self._send("m.room_key_request", {"messages": {row["sender"]: {"*": request}}})
+            shown = await devices.query(self._server, seat, {sender})
+            # Each device is asked as the one that made the session: which of them it was, a message need not say any more.
+            asked = {
+                device_id: {
+                    "action": "request",
+                    "body": {"algorithm": ALGORITHM, "room_id": room_id, "session_id": session_id, "sender_key": key},
+                    "request_id": secrets.token_hex(8),
+                    "requesting_device_id": seat.device_id,
+                }
+                for device_id, key in devices.curve25519_keys(shown, sender)
+            }
+            if asked:
+                await self._send("m.room_key_request", {"messages": {sender: asked}})
 
     async def _send(self, kind: str, body: JsonObject) -> None:
         await self._server.call("PUT", path("v3", "sendToDevice", kind, secrets.token_hex(12)), body)

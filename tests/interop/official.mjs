@@ -136,6 +136,14 @@ const actions = {
     login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
     send_file: sendFile,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
+    invite: async ({ room, user }) => { await known(room); await client.invite(room, user); return {}; },
+    state: async ({ room, type, content, key = "" }) => client.sendStateEvent(room, type, content, key),
+    wait_members: async ({ room, count }) => {
+        const members = () => client.getRoom(room)?.getJoinedMembers().length === count;
+        await until(members, 20000, `${count} members in ${room}`);
+        return {};
+    },
+    new_session: async ({ room }) => { await client.getCrypto().forceDiscardSession(room); return {}; },
     redact: async ({ room, event_id, reason }) => client.redactEvent(room, event_id, undefined, { reason }),
     quit: async () => {
         client?.stopClient();

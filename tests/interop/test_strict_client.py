@@ -36,8 +36,7 @@ async def official(stack: RunningStack) -> AsyncIterator[Official]:
 @pytest.fixture(scope="module")
 async def minister(stack: RunningStack) -> AsyncIterator[Official]:
     """The official whose business number is bridged: one device for every test, as a person has."""
-    password = json.loads((Path(stack.data_dir) / "secrets.json").read_text())["password_minister"]
-    async with Official(stack.homeserver, "minister", password) as client:
+    async with Official(stack.homeserver, "minister", stack.secret("password_minister")) as client:
         yield client
 
 
