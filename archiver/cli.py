@@ -7,6 +7,7 @@ import asyncio
 import getpass
 import json
 import logging
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +21,10 @@ from archiver.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from archiver.db import Pool
     from archiver.ledger.sealing import Vault
+
+
+# Control characters, and those that change the direction of what follows.
+STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class CommandError(Exception):
@@ -77,8 +82,8 @@ def parser() -> argparse.ArgumentParser:
     command("status", status, "whether messages are being captured, and what is missing")
     command("rebuild", rebuild, "make the reading view again from the ledger")
     find = command("search", search, "search in all messages")
-    find.add_argument("query", help='words that must all occur; OR, -word and "a phrase" work too')
-    find.add_argument("--limit", type=int, default=50, help="how many to print (default 50)")
+    find.add_argument("query", nargs="+", help='words that must all occur; OR, -word and "a phrase" work too')
+    find.add_argument("--limit", type=_count, default=50, help="how many to print (default 50)")
     give = command("export", export, "write a conversation to a file")
     give.add_argument("room", help="the room id, or a part of its name")
     give.add_argument("--format", default="html", help="html or jsonl (default html)")
@@ -90,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
     give.add_argument("--force", action="store_true", help="replace the file if it exists")
     give.add_argument("--language", choices=("nl", "en"), help="of the cover and the labels")
     return whole
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 1000")
+    return int(text)
 
 
 def _moment(text: str) -> datetime:
@@ -193,7 +204,8 @@ async def rooms(settings: Settings, args: argparse.Namespace) -> int:
         {
             "room_id": room.room_id, "name": room.name, "messages": room.messages, "encrypted": room.encrypted,
             "network": room.network, "unreadable": room.unreadable, "deleted": room.deleted, "pruned": room.pruned,
-            "holes": room.holes, "fetching": room.fetching, "archiver_is_member": room.seated, "notice_confirmed": room.noticed,
+            "holes": room.holes, "unseen": room.unseen, "fetching": room.fetching,
+            "archiver_is_member": room.seated, "notice_confirmed": room.noticed,
             "last_at": room.last_at.isoformat() if room.last_at else None,
         }
         for room in found
@@ -210,12 +222,15 @@ async def search(settings: Settings, args: argparse.Namespace) -> int:
     from archiver.reading.rooms import rooms as list_rooms
     from archiver.reading.search import search as find
 
+    query = " ".join(args.query)
     async with opened(settings) as (pool, vault):
         async with tenant_tx(pool, vault.org) as tx:
-            await note(tx, vault.org, actor(), "search", words=len(args.query.split()))
+            await note(tx, vault.org, actor(), "search", words=len(query.split()))
         async with tenant_tx(pool, vault.org) as tx:
-            found = await find(tx, vault, args.query, limit=max(args.limit, 1))
+            found = await find(tx, vault, query, limit=args.limit)
             names = {room.room_id: room for room in await list_rooms(tx, vault)}
+        async with tenant_tx(pool, vault.org) as tx:  # what is shown is in the audit trail before it is shown (promise 5)
+            await note(tx, vault.org, actor(), "search results", shown=found.shown())
     hits: list[dict[str, Any]] = []
     for hit in found.hits:
         record, room = hit.message.record, names.get(hit.message.record.room_id)
@@ -227,7 +242,8 @@ async def search(settings: Settings, args: argparse.Namespace) -> int:
             }
         )  # fmt: skip
     lines = [
-        f"{told['sent_at'][:19]}  {told['room'] or told['room_id']}  {told['sender']}\n    {hit.snippet}"
+        f"{hit.message.record.sent_at.astimezone():%Y-%m-%d %H:%M:%S %z}  {told['room'] or told['room_id']}  {told['sender']}\n"
+        f"    {hit.snippet}"
         for hit, told in zip(found.hits, hits, strict=True)
     ]
     more = "+" if found.total >= 1000 else ""
@@ -298,6 +314,12 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
     if exporter is None:
         print(f"griffier export: there is no format '{args.format}'; there are {', '.join(EXPORTERS)}.", file=sys.stderr)
         return 2
+    if args.start and args.end and args.start >= args.end:
+        print(
+            "griffier export: the period is empty. --to is left out itself: for one whole day, give the next day.",
+            file=sys.stderr,
+        )
+        return 2
     async with opened(settings) as (pool, vault):
         async with tenant_tx(pool, vault.org) as tx:
             room = choose(await list_rooms(tx, vault), args.room)
@@ -317,14 +339,14 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
         "fetching": room.fetching,
     }
     gaps = f" {room.holes} hole(s), {room.unreadable} unreadable." if room.holes or room.unreadable else ""
-    _print(args, told, f"{written} messages written to {args.out}.{gaps}")
+    _print(args, told, f"{room.name} ({room.room_id}): {written} messages written to {args.out}.{gaps}")
     return 0
 
 
 def _print(args: argparse.Namespace, value: dict[str, Any], text: str) -> None:
-    # Messages can hold what a terminal's encoding can't: it is escaped, not an error.
+    # Messages can hold what a terminal's encoding can't, and what would steer it: both are escaped.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    print(json.dumps(value) if args.json else text, flush=True)
+    print(json.dumps(value) if args.json else STEERING.sub(lambda found: ascii(found[0])[1:-1], text), flush=True)
 
 
 def _progress(text: str) -> None:

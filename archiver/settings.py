@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from yaml import YAMLError
 
 
 class SettingsError(Exception):
@@ -63,6 +64,7 @@ class Archiver(Section):
     access_token: SecretStr = SecretStr("")
     as_token: SecretStr = SecretStr("")
     device_name: str = "Griffier archief"
+    bridges: tuple[str, ...] = Field(default=(), description="accounts whose word on where a message comes from is believed")
     sync_wait: float = Field(default=30, gt=0, le=300, description="seconds the server may hold a sync open")
     timeline_limit: int = Field(default=100, ge=10, le=1000)
     megolm_cache: int = Field(default=5000, ge=10, description="Megolm sessions held in memory")
@@ -120,6 +122,8 @@ class Settings(BaseSettings):
             os.environ["GRIFFIER_CONFIG"] = str(config)
         try:
             return cls(**overrides)
+        except YAMLError as error:
+            raise SettingsError(f"The configuration file can't be read as YAML: {error}") from None
         except ValidationError as error:
             lines = [f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
             raise SettingsError("These settings can't be used:\n" + "\n".join(lines)) from None

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from uuid import UUID
 
 from nio.events import ToDeviceEvent
@@ -19,7 +20,7 @@ from archiver.capture.seat import Seat
 from archiver.capture.server_keys import ServerKeys
 from archiver.db import Connection
 from archiver.ledger.audit import uuid7
-from archiver.ledger.canonical import HostileJson, JsonObject, column
+from archiver.ledger.canonical import HostileJson, JsonObject, column, parse_object
 from archiver.ledger.event import Rules, check, event_id, signed_form, signers
 from archiver.ledger.record import COLUMNS, Arrival, append, mark_unread, moment, set_payload, taken, unseal
 from archiver.ledger.sealing import bound, month_of
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 MAX_RETRIED = 2000
+SOURCE = "nl.griffier.source"
+CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it comes from another network
 
 KEEP_WITHHELD = """
     INSERT INTO withheld (org, room_id, session_id, code, sender) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
@@ -69,8 +72,9 @@ ADD_ODDITY = "INSERT INTO oddity (org, oddity_id, room_id, reason, sealed) VALUE
 class Committer:
     """Commits what arrives, for one seat."""
 
-    def __init__(self, seat: Seat, megolm: Megolm, keys: ServerKeys, server: Homeserver) -> None:
+    def __init__(self, seat: Seat, megolm: Megolm, keys: ServerKeys, server: Homeserver, bridges: Sequence[str]) -> None:
         self.seat = seat
+        self._bridges = bridges
         self._server = server
         self._megolm = megolm
         self._keys = keys
@@ -235,9 +239,17 @@ class Committer:
         given = event.get("event_id")
         checks = check(signed_form(event, rules), given if isinstance(given, str) else identity, rules, self._keys.known)
         if event.get("type") != "m.room.encrypted" or "state_key" in event:
-            return Arrival(room_id, identity, event, rules, checks)
+            return Arrival(room_id, identity, event, rules, checks, doubts=self._doubt_source(event, event))
         opened = self._megolm.open(room_id, event)
-        return Arrival(room_id, identity, event, rules, checks, opened.payload, opened.unreadable, opened.index, opened.doubts)
+        doubts = opened.doubts + self._doubt_source(event, _object(opened.payload))
+        return Arrival(room_id, identity, event, rules, checks, opened.payload, opened.unreadable, opened.index, doubts)
+
+    def _doubt_source(self, event: JsonObject, said: JsonObject) -> tuple[str, ...]:
+        """Whether somebody who is no bridge says that a message comes from elsewhere (`nl.griffier.source`)."""
+        content, sender = said.get("content"), event.get("sender")
+        if not isinstance(content, dict) or SOURCE not in content:
+            return ()
+        return () if any(fnmatchcase(str(sender), pattern) for pattern in self._bridges) else (CLAIMED_SOURCE,)
 
     async def _open_waiting(self, tx: Connection, sessions: list[tuple[str, str]]) -> None:
         """Read what waited for the keys that have just come (D9)."""
@@ -254,7 +266,8 @@ class Committer:
             if opened.payload is not None:
                 place = record.room_id, record.session_id or "", opened.index or 0
                 first = (await taken(tx, self.seat.org, [place])).get(place, record.event_id)
-                doubts = opened.doubts if first == record.event_id else (*opened.doubts, REPLAYED)
+                doubts = opened.doubts + self._doubt_source(record.event, _object(opened.payload))
+                doubts += () if first == record.event_id else (REPLAYED,)
                 await set_payload(tx, self.seat.vault, record, opened.payload, opened.index, doubts)
                 await media.enqueue_payload(tx, self.seat.vault, record, opened.payload)
 
@@ -278,6 +291,13 @@ class Committer:
         oddity: UUID = uuid7()
         sealed = key.seal(json.dumps(event).encode(), bound(self.seat.org, room_id, f"{oddity}|oddity"))
         await tx.execute(ADD_ODDITY, self.seat.org, oddity, room_id, reason, sealed)
+
+
+def _object(payload: bytes | None) -> JsonObject:
+    try:
+        return parse_object(payload) if payload is not None else {}
+    except HostileJson:
+        return {}
 
 
 def _version(content: object) -> str:

@@ -111,7 +111,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
         async with tenant_tx(pool, vault.org) as tx:
             await keys.load(tx)
         megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
-        committer = Committer(seat, megolm, keys, server)
+        committer = Committer(seat, megolm, keys, server, settings.archiver.bridges)
         try:
             async with asyncio.TaskGroup() as tasks:
                 work = [

@@ -21,7 +21,10 @@ class DatabaseError(Exception):
 async def connect(url: str, size: int = 8) -> AsyncIterator[Pool]:
     """Open a pool of at most `size` connections; raises DatabaseError if the server can't be reached."""
     if not url:
-        raise DatabaseError("No database is set. Set database.url in the configuration or GRIFFIER_DATABASE__URL.")
+        raise DatabaseError(
+            "No database is set. Give the configuration file with --config, or set database.url. "
+            "(The demo's file is data/demo/griffier.yaml.)"
+        )
     try:
         pool = await asyncpg.create_pool(
             url, min_size=1, max_size=size, command_timeout=60, server_settings={"application_name": "griffier"}

@@ -80,11 +80,15 @@ async def _sample(stack: Stack, stop: asyncio.Event) -> None:
 def welcome(stack: Stack) -> str:
     """What a newcomer needs to know next."""
     web, matrix = stack.contract.web, stack.contract.homeserver
-    token = stack.secrets[f"web_{people.RECORDS_OFFICER.localpart}"]
-    lines = [
-        "",
-        "Lees het archief als archiefmedewerker · read the archive as the records officer:",
-        f"    {web}/signin?token={token}",
+    lines = ["", "Lees het archief · read the archive:"]
+    lines += [
+        f"    {web}/signin?token={stack.secrets[f'web_{reader.localpart}']}   {reader.name}, {reader.role}"
+        for reader in people.READERS
+        if reader is not people.OPERATOR
+    ]
+    lines += [
+        "Opdrachtregel · command line, for example:",
+        f"    griffier --config {stack.data_dir / 'griffier.yaml'} rooms",
         f"Chat mee met Element op homeserver · chat with Element on homeserver {matrix}:",
     ]
     for person in people.MINISTRY:

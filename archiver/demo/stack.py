@@ -68,8 +68,8 @@ class Stack:
         self._external = os.environ.get("GRIFFIER_DATABASE__URL", "")
 
     async def __aenter__(self) -> Self:
-        self._make_folders()
         self.ports.require_free()
+        self._make_folders()
         try:
             await self._start()
         except BaseException:
@@ -208,7 +208,11 @@ class Stack:
             "organisation": {"name": "het Ministerie van Waterbeheer (voorbeeld)"},
             "database": {"url": self.contract.database},
             "homeserver": {"url": self.contract.homeserver, "server_name": people.SERVER_NAME},
-            "archiver": {"user_id": self.contract.archiver, "password": self.secrets["archiver_password"]},
+            "archiver": {
+                "user_id": self.contract.archiver,
+                "password": self.secrets["archiver_password"],
+                "bridges": [f"@whatsappbot:{people.SERVER_NAME}", f"@whatsapp_*:{people.SERVER_NAME}"],
+            },
             "web": {"port": self.ports.web, "sign_in": {**readers, people.OPERATOR.localpart: self.contract.admin_token}},
         }
         path = self.data_dir / "griffier.yaml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 
 from archiver.export.language import Language
 from archiver.export.transcript import Sink, Transcript
@@ -17,11 +17,16 @@ PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 SOUNDS = frozenset({"audio/ogg", "audio/mpeg", "audio/mp4", "audio/wav", "audio/x-wav", "audio/webm", "audio/aac"})
 
 
-def environment() -> Environment:
-    """The templates; everything is escaped unless it is a template's own markup."""
-    return Environment(
-        loader=PackageLoader("archiver.export"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+def environment_of(loader: BaseLoader) -> Environment:
+    """Templates; everything is escaped unless it is a template's own markup."""
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["plain"] = plain
+    return made
+
+
+def plain(text: str) -> str:
+    """Text as a page may hold it: what HTML has no place for is shown as the replacement character."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if letter == "\0" or "\ud800" <= letter <= "\udfff" else letter for letter in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,14 @@ class Html:
     async def write(self, transcript: Transcript, out: Sink) -> int:
         """Write head, messages one by one, and tail: memory does not grow with the room."""
         language = Language(transcript.language)
-        pages = environment()
+        pages = environment_of(PackageLoader("archiver.export"))
         out.write(pages.get_template("head.html").render(t=transcript, room=transcript.room, say=language))
         one = pages.get_template("message.html")
         count, total, day = 0, 0, ""
         async for entry in transcript:
             shown, total = await self._shown(transcript, entry, total)
             today = language.day(entry.sent_at)
-            out.write(one.render(entry=entry, shown=shown, say=language, new_day=today if today != day else ""))
+            out.write(one.render(entry=entry, shown=shown, say=language, new_day=today if today != day else "", keep_open=True))
             count, day = count + 1, today
         out.write(pages.get_template("tail.html").render(count=count, say=language))
         return count

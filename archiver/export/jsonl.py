@@ -50,8 +50,15 @@ def line(entry: Entry) -> dict[str, Any]:
         ],
         "deleted": {"by": deletion.by, "at": deletion.at.isoformat(), "reason": deletion.reason} if deletion else None,
         "deleted_before_capture": message.pruned,
+        "doubts": list(record.doubts),
         "unreadable": record.unreadable if record.payload is None else None,
-        "reactions": [{"key": key, "senders": list(names)} for key, names in entry.reactions],
+        "reactions": [
+            {
+                "event_id": reaction.event_id, "key": reaction.key, "sender": reaction.sender,
+                "sent_at": reaction.sent_at.isoformat(), "deleted": reaction.deleted,
+            }
+            for reaction in message.reactions
+        ],
         "attachment": {
             "name": attachment.name, "media_type": attachment.media_type, "size": attachment.size, "state": attachment.state,
         } if attachment else None,

@@ -23,7 +23,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "search": {"nl": "Zoeken", "en": "Search"},
     "search_label": {"nl": "Zoek in alle berichten", "en": "Search in all messages"},
     "search_hint": {
-        "nl": 'Alle woorden moeten voorkomen. OF, -woord en "een zin" kunnen ook.',
+        "nl": 'Alle woorden moeten voorkomen. OF, -woord en "een exacte woordgroep" kunnen ook.',
         "en": 'All words must occur. OR, -word and "a phrase" work too.',
     },
     "results": {"nl": "gevonden", "en": "found"},
@@ -43,11 +43,11 @@ TEXTS: dict[str, dict[str, str]] = {
     "state": {"nl": "Toestand", "en": "State"},
     "complete": {"nl": "Volledig", "en": "Complete"},
     "fetching": {"nl": "Geschiedenis wordt opgehaald", "en": "History is being fetched"},
-    "holes": {"nl": "ontbrekende stukken", "en": "missing pieces"},
+    "holes": {"nl": "ontbrekende berichten", "en": "missing messages"},
     "unreadable": {"nl": "niet leesbaar", "en": "unreadable"},
     "deleted": {"nl": "verwijderd", "en": "deleted"},
     "pruned": {"nl": "verwijderd vóór archivering", "en": "deleted before archiving"},
-    "not_seated": {"nl": "Archivaris is geen deelnemer meer", "en": "The archiver is no longer a member"},
+    "not_seated": {"nl": "Het archief is geen deelnemer meer", "en": "The archiver is no longer a member"},
     "no_notice": {"nl": "Melding nog niet bevestigd", "en": "Notice not confirmed yet"},
     "encrypted": {"nl": "versleuteld", "en": "encrypted"},
     "unencrypted": {"nl": "niet versleuteld", "en": "not encrypted"},
@@ -94,11 +94,33 @@ TEXTS: dict[str, dict[str, str]] = {
         "en": "This is a part of the conversation, not the whole.",
     },
     "limits": {
-        "nl": "Wat de afzenders hun server hebben gegeven is hier volledig voor zover de keten van berichten dat bewijst; over het "
-        "allerlaatste bericht en over wat WhatsApp niet heeft afgeleverd bewijst zij niets.",
-        "en": "What senders gave their server is complete here as far as the chain of messages proves it; it proves nothing about "
-        "the very last message, nor about what WhatsApp did not deliver.",
+        "nl": "Elk bericht verwijst naar de berichten ervoor. Ontbreekt er een, dan staat dat hierboven als ontbrekend bericht. "
+        "Over het allerlaatste bericht, en over wat WhatsApp niet heeft afgeleverd, kan het archief zo niets bewijzen.",
+        "en": "Each message refers to those before it. Where one is missing, it is counted above as a missing message. About the "
+        "very last message, and about what WhatsApp did not deliver, the archive can prove nothing in this way.",
     },
+    "beware": {"nl": "Let op:", "en": "Beware:"},
+    "other-sender": {
+        "nl": "dit bericht is versleuteld met een sleutel van een ander account dan dat van de afzender.",
+        "en": "this message was encrypted with a key of another account than its sender's.",
+    },
+    "other-room": {
+        "nl": "dit bericht is voor een ander gesprek geschreven en hier opnieuw geplaatst.",
+        "en": "this message was written for another conversation and placed here again.",
+    },
+    "replayed": {
+        "nl": "dit is een herhaling van de versleutelde tekst van een eerder bericht.",
+        "en": "this repeats the encrypted text of an earlier message.",
+    },
+    "claimed-source": {
+        "nl": "de afzender zegt dat dit bericht van buiten komt, maar is geen brug: de herkomst is niet overgenomen.",
+        "en": "the sender says that this message comes from elsewhere but is no bridge: what it says of its origin was not taken over.",
+    },
+    "kind": {"nl": "Soort", "en": "Type"},
+    "withdrawn": {"nl": "ingetrokken", "en": "withdrawn"},
+    "members_left": {"nl": "Eerder deelnemer", "en": "Formerly members"},
+    "counts_whole": {"nl": "Het hele gesprek", "en": "The whole conversation"},
+    "unseen": {"nl": "begint vóór de tijd van het archief in dit gesprek", "en": "begins before the archive's time in this conversation"},
     "end": {"nl": "Einde van het uittreksel", "en": "End of the extract"},
     "not_found": {"nl": "Niet gevonden", "en": "Not found"},
     "back": {"nl": "Terug naar de gesprekken", "en": "Back to the conversations"},
@@ -124,8 +146,8 @@ class Language:
 
     def moment(self, moment: datetime) -> str:
         """Day and time with the offset from UTC, so that no reader has to guess."""
-        local = moment.astimezone(ZONE)
-        return f"{self.day(moment)} {local:%H:%M:%S} (UTC{local:%z})"
+        local = moment.astimezone(ZONE).replace(microsecond=0)
+        return f"{self.day(moment)} {local:%H:%M:%S} (UTC{local.isoformat()[-6:]})"
 
     def reason(self, code: str) -> str:
         """Why a message can't be read."""

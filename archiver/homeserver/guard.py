@@ -18,8 +18,8 @@ from synapse.module_api import ModuleApi, errors
 log = logging.getLogger(__name__)
 
 REFUSAL = (
-    "Dit gesprek wordt gearchiveerd; de archivaris kan er niet uit worden verwijderd. Vraag uw beheerder om een uitzondering. · "
-    "This conversation is archived; the archiver can't be removed from it. Ask your admin for an exception."
+    "Dit gesprek wordt gearchiveerd; het archief kan er niet uit worden verwijderd. Vraag uw beheerder om een uitzondering. · "
+    "This conversation is archived; the archive can't be removed from it. Ask your admin for an exception."
 )
 
 

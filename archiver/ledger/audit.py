@@ -13,7 +13,13 @@ ADD = "INSERT INTO audit (org, audit_id, actor, action, room_id, detail) VALUES 
 
 
 async def note(
-    tx: Connection, org: int, actor: str, action: str, *, room_id: str | None = None, **detail: str | int | None
+    tx: Connection,
+    org: int,
+    actor: str,
+    action: str,
+    *,
+    room_id: str | None = None,
+    **detail: str | int | dict[str, list[str]] | None,
 ) -> None:
     """Write down a look at content. Commit this before the content is shown."""
     await tx.execute(ADD, org, uuid7(), actor, action, room_id, json.dumps(detail))

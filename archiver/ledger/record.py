@@ -57,7 +57,7 @@ def moment(milliseconds: Any) -> datetime:
     if not isinstance(milliseconds, int | float) or milliseconds < 0:
         return datetime(1970, 1, 1, tzinfo=UTC)
     try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+        return min(datetime.fromtimestamp(milliseconds / 1000, UTC), MAX_TIME)
     except (ValueError, OverflowError, OSError):
         return MAX_TIME
 

@@ -35,8 +35,9 @@ class Version:
 
     @property
     def body(self) -> str:
+        """Its text; of a poll, the question and the answers."""
         body = self.content.get("body")
-        return body if isinstance(body, str) else ""
+        return body if isinstance(body, str) and body else _poll(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Reaction:
     key: str
     sender: str
     deleted: bool
+    event_id: str
+    sent_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +100,30 @@ class Message:
         """Everything it ever said, for the index: every version, file names too."""
         found: list[str] = []
         for version in self.versions:
-            for name in ("body", "filename"):
-                value = version.content.get(name)
+            for value in (version.body, version.content.get("filename")):
                 if isinstance(value, str) and value and value not in found:
                     found.append(value)
         return found
+
+
+def _text(value: Any) -> str:
+    """An extensible event's text, in the stable or the unstable form (MSC1767, MSC3381)."""
+    if isinstance(value, dict):
+        for name in ("m.text", "org.matrix.msc1767.text", "body"):
+            told = value.get(name)
+            told = told[0].get("body") if isinstance(told, list) and told and isinstance(told[0], dict) else told
+            if isinstance(told, str):
+                return told
+    return ""
+
+
+def _poll(content: JsonObject) -> str:
+    poll = content.get("m.poll") or content.get("m.poll.start") or content.get("org.matrix.msc3381.poll.start")
+    if not isinstance(poll, dict):
+        return ""
+    answers = poll.get("answers")
+    lines = [_text(answer) for answer in answers] if isinstance(answers, list) else []
+    return "\n".join([_text(poll.get("question")), *(f"– {line}" for line in lines if line)])
 
 
 def is_message(record: Record) -> bool:
@@ -127,11 +149,20 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
                 versions.append(Version(record.event_id, record.sent_at, new, record.event_id in deletions))
         elif record.said_type == "m.reaction":
             key = _relation(record).get("key")
-            reactions.append(Reaction(key if isinstance(key, str) else "?", record.sender, record.event_id in deletions))
+            reactions.append(
+                Reaction(
+                    key if isinstance(key, str) else "?",
+                    record.sender,
+                    record.event_id in deletions,
+                    record.event_id,
+                    record.sent_at,
+                )
+            )
     relation = _relation(root)
     reply = relation.get("m.in_reply_to")
     reply_to = reply.get("event_id") if isinstance(reply, dict) else None
-    source = root.content.get(SOURCE)
+    # Where a message comes from is a bridge's to say: capture notes when somebody else says it.
+    source = root.content.get(SOURCE) if "claimed-source" not in root.doubts else None
     return Message(
         record=root,
         kind=_kind(root),

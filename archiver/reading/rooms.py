@@ -17,6 +17,12 @@ STATE = f"""
       AND type IN ('m.room.name', 'm.room.canonical_alias', 'm.room.member', 'm.bridge', 'uk.half-shot.bridge', 'm.room.topic')
     ORDER BY room_id, type, state_key, depth DESC, event_id
 """  # noqa: S608 - constants only
+# Who has left says no name in going: the last one that they had in the room is theirs.
+EARLIER_NAMES = f"""
+    SELECT {COLUMNS} FROM record
+    WHERE org = $1 AND type = 'm.room.member' AND (room_id, state_key) IN (SELECT * FROM unnest($2::text[], $3::text[]))
+    ORDER BY depth, event_id LIMIT 10000
+"""  # noqa: S608 - constants only
 COUNTS = """
     SELECT room_id, count(*) AS messages, min(sent_at) AS first_at, max(sent_at) AS last_at,
            count(*) FILTER (WHERE unreadable IS NOT NULL) AS unreadable,
@@ -55,11 +61,13 @@ class Room:
     deleted: int
     pruned: int
     holes: int
+    unseen: int  # where history goes on to before the archiver's time in the room
     fetching: bool  # history is still being fetched
     seated: bool  # the archiver is a member
     noticed: bool  # the server showed the notice in the room
     names: dict[str, str]  # user id to display name
     members: tuple[str, ...]
+    left: tuple[str, ...]  # who were members before
 
 
 async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> list[Room]:
@@ -67,11 +75,19 @@ async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> lis
     state: dict[str, list[Record]] = defaultdict(list)
     for record in await unseal(tx, vault, await tx.fetch(STATE, vault.org, room_id)):
         state[record.room_id].append(record)
+    earlier = await _earlier_names(tx, vault, state)
     counts = {row["room_id"]: row for row in await tx.fetch(COUNTS, vault.org, room_id)}
-    holes = {row["room_id"]: row["holes"] for row in await tx.fetch(HOLES, vault.org, room_id)}
+    holes = {row["room_id"]: (row["holes"], row["unseen"]) for row in await tx.fetch(HOLES, vault.org, room_id)}
     seats = {row["user_id"] for row in await tx.fetch("SELECT user_id FROM seat WHERE org = $1", vault.org)}
     found = [
-        _room(row, seats, state[row["room_id"]], counts.get(row["room_id"]), holes.get(row["room_id"], 0))
+        _room(
+            row,
+            seats,
+            state[row["room_id"]],
+            earlier[row["room_id"]],
+            counts.get(row["room_id"]),
+            holes.get(row["room_id"], (0, 0)),
+        )
         for row in await tx.fetch(ROOMS, vault.org, room_id)
     ]
     return sorted(found, key=lambda room: (room.last_at is not None, room.last_at), reverse=True)
@@ -91,14 +107,36 @@ def choose(found: list[Room], wanted: str) -> Room:
     raise NoSuchRoom(f"No room goes by '{wanted}'. 'griffier rooms' lists them.")
 
 
-def _room(row: Any, seats: set[str], state: list[Record], counts: Any, holes: int) -> Room:
-    names, members = {}, []
+async def _earlier_names(tx: Connection, vault: Vault, state: dict[str, list[Record]]) -> dict[str, dict[str, str]]:
+    """By room: the last name of each account whose present membership does not say one."""
+    nameless = [
+        (record.room_id, record.state_key)
+        for records in state.values()
+        for record in records
+        if record.type == "m.room.member" and record.state_key and not record.content.get("displayname")
+    ]
+    names: dict[str, dict[str, str]] = defaultdict(dict)
+    if nameless:
+        for record in await unseal(tx, vault, await tx.fetch(EARLIER_NAMES, vault.org, *zip(*nameless, strict=True))):
+            display = record.content.get("displayname")
+            if isinstance(display, str) and display and record.state_key:
+                names[record.room_id][record.state_key] = display
+    return names
+
+
+def _room(row: Any, seats: set[str], state: list[Record], earlier: dict[str, str], counts: Any, holes: tuple[int, int]) -> Room:
+    names: dict[str, str] = {}
+    members, left = [], []
     for record in state:
         if record.type == "m.room.member" and record.state_key:
             display = record.content.get("displayname")
-            names[record.state_key] = display if isinstance(display, str) and display else record.state_key
+            names[record.state_key] = (
+                display if isinstance(display, str) and display else earlier.get(record.state_key, record.state_key)
+            )
             if record.content.get("membership") == "join":
                 members.append(record.state_key)
+            elif record.content.get("membership") in ("leave", "ban"):
+                left.append(record.state_key)
     return Room(
         room_id=row["room_id"],
         name=_name(row["room_id"], state, [names[member] for member in members if member not in seats]),
@@ -110,12 +148,14 @@ def _room(row: Any, seats: set[str], state: list[Record], counts: Any, holes: in
         unreadable=counts["unreadable"] if counts else 0,
         deleted=counts["deleted"] if counts else 0,
         pruned=counts["pruned"] if counts else 0,
-        holes=holes,
+        holes=holes[0],
+        unseen=holes[1],
         fetching=row["stretches"] > 0,
         seated=row["membership"] == "join",
         noticed=row["notice_seen_at"] is not None,
         names=names,
         members=tuple(sorted(members)),
+        left=tuple(sorted(left)),
     )
 
 

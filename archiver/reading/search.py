@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from archiver.db import Connection
@@ -35,6 +36,13 @@ class Found:
 
     hits: list[Hit]
     total: int
+
+    def shown(self) -> dict[str, list[str]]:
+        """Room ids to the event ids found there: what the audit trail keeps of a search."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for hit in self.hits:
+            found[hit.message.record.room_id].append(hit.message.record.event_id)
+        return dict(found)
 
 
 async def search(tx: Connection, vault: Vault, query: str, room_id: str | None = None, limit: int = 50) -> Found:

@@ -61,6 +61,7 @@ class Entry:
     quote: Quote | None
     attachment: Attachment | None
     reactions: tuple[tuple[str, tuple[str, ...]], ...]  # (emoji, names)
+    withdrawn: tuple[tuple[str, str], ...]  # (emoji, name) of reactions taken back
 
     @property
     def event_id(self) -> str:
@@ -166,6 +167,7 @@ def entry(message: Message, room: Room, quotes: dict[str, Quote], media: Any) ->
         quote=quotes.get(message.reply_to) if message.reply_to else None,
         attachment=_attachment(message, media),
         reactions=tuple((key, tuple(names)) for key, names in by_key.items()),
+        withdrawn=tuple((r.key, room.names.get(r.sender, r.sender)) for r in message.reactions if r.deleted),
     )
 
 

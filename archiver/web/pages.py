@@ -11,6 +11,7 @@ from aiohttp import web
 from archiver.db import tenant_tx
 from archiver.export.html import Shown, how
 from archiver.ledger.audit import note
+from archiver.ledger.canonical import column
 from archiver.ledger.sealing import SealingError
 from archiver.reading import rooms as room_list
 from archiver.reading.rooms import Room
@@ -75,7 +76,7 @@ async def read(request: web.Request) -> web.StreamResponse:
 async def file(request: web.Request) -> web.StreamResponse:
     """A file that came with a message; only pictures and sounds are shown in the page, all else is downloaded."""
     archive, room = request.app[ARCHIVE], await _room(request)
-    event_id = request.match_info["event_id"]
+    event_id = column(request.match_info["event_id"])
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "file", room_id=room.room_id, event_id=event_id)
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
@@ -111,15 +112,19 @@ async def find(request: web.Request) -> web.StreamResponse:
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             found = await search(tx, archive.vault, query)
             rooms = {room.room_id: room for room in await room_list.rooms(tx, archive.vault)}
+        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+            await note(tx, archive.vault.org, request["actor"], "search results", shown=found.shown())
     except NothingToSearch:
         return render(request, "search.html", 400, query=query, found=None, names={}, problem=True)
     return render(request, "search.html", query=query, found=found, names=rooms, problem=False)
 
 
 async def _room(request: web.Request) -> Room:
-    archive = request.app[ARCHIVE]
+    archive, room_id = request.app[ARCHIVE], request.match_info["room_id"]
+    if column(room_id) != room_id:
+        raise web.HTTPNotFound
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        found = await room_list.rooms(tx, archive.vault, request.match_info["room_id"])
+        found = await room_list.rooms(tx, archive.vault, room_id)
     if not found:
         raise web.HTTPNotFound
     return found[0]

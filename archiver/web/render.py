@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader
 
+from archiver.export.html import environment_of
 from archiver.web.context import LANGUAGE_COOKIE, language
 from archiver.web.place import place_after
 
@@ -17,7 +18,7 @@ from archiver.web.place import place_after
 def environment() -> Environment:
     """The pages' templates, and those they share with the exports."""
     loader = ChoiceLoader([PackageLoader("archiver.web"), PackageLoader("archiver.export")])
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = environment_of(loader)
     made.filters["part"] = lambda text: quote(text, safe="")
     made.filters["after"] = lambda hit: place_after(hit.message.record)
     return made
