@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,8 +20,8 @@ from mautrix.types import JSON, DeviceLists, DeviceOTKCount
 from mautrix.util.async_db import Database
 
 from bridge.ghost import Account
-from bridge.network.cloud import Cloud, signature_ok
-from bridge.portal import Portals
+from bridge.network.cloud import Cloud, parse, signature_ok
+from bridge.portal import Portals, clean
 from bridge.relay import INBOX, OUTBOX, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge
@@ -63,11 +62,12 @@ class App:
         if user_id not in self._accounts:
             account = self._account(user_id)
             try:
-                await account.register(f"{name or '+' + contact} (WA)")
+                await account.register(f"{clean(name, 100) or '+' + contact} (WA)")
                 if self.settings.encryption:
                     await account.start_encryption()
             except BaseException:
                 del self._accounts[user_id]
+                await account.close()
                 raise
         return self._accounts[user_id]
 
@@ -104,7 +104,8 @@ class App:
             log.warning("A webhook delivery with a wrong or no signature was refused (%d bytes).", len(raw))
             return _problem(401, "the signature X-Hub-Signature-256 is missing or wrong")
         try:
-            changes = list(self.network.split(dict(json.loads(raw))))
+            body, cut = parse(raw)
+            changes = list(self.network.split(dict(body)))
         except (ValueError, TypeError, RecursionError) as error:
             log.warning(
                 "A signed webhook delivery can't be read (%s, %d bytes); kept as it came.", type(error).__name__, len(raw)
@@ -115,6 +116,11 @@ class App:
             log.warning("A signed webhook delivery holds no changes (%d bytes); kept as it came.", len(raw))
             await self.relay.reject(raw, "no changes")
             return _problem(400, "the delivery holds no entry with changes; it has been kept")
+        if cut:
+            log.warning(
+                "A signed webhook delivery is nested too deeply in places; what can be read is carried over, all of it kept."
+            )
+            await self.relay.reject(raw, "nested too deeply")
         await self.relay.take_in(changes)
         return web.json_response({"received": len(changes)})
 
@@ -127,7 +133,7 @@ class App:
             return web.json_response({"status": f"not ready: {type(error).__name__}"}, status=503)
         if self.settings.encryption and not self.signed:
             return web.json_response({"status": "the bot's device is not cross-signed"}, status=503)
-        return web.json_response({"status": "ok"})
+        return web.json_response({"status": "ok", **await self.relay.counts()})
 
     # What Synapse calls.
 
@@ -199,7 +205,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                     settings.webhook_port,
                     settings.webhook_path,
                 )
-                tasks.create_task(app.relay.run(INBOX, app.portals.carry_in, app.portals.not_understood, stop))
+                tasks.create_task(app.relay.run(INBOX, app.portals.carry_in, app.portals.not_carried_in, stop))
                 tasks.create_task(app.relay.run(OUTBOX, app.portals.carry_out, app.portals.not_sent, stop))
         finally:
             await app.close()

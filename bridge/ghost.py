@@ -10,11 +10,21 @@ import hashlib
 import logging
 from typing import Any, cast
 
+import asyncpg
 from mautrix.api import HTTPAPI, Method, Path
 from mautrix.client import Client
 from mautrix.crypto import OlmMachine, PgCryptoStore, StateStore
 from mautrix.errors import MatrixRequestError
-from mautrix.types import JSON, ASToDeviceEvent, EventType, RoomID, TrustState, UserID
+from mautrix.types import (
+    JSON,
+    ASToDeviceEvent,
+    EncryptionAlgorithm,
+    EventType,
+    RoomEncryptionStateEventContent,
+    RoomID,
+    TrustState,
+    UserID,
+)
 from mautrix.util.async_db import Database
 
 log = logging.getLogger(__name__)
@@ -28,8 +38,8 @@ class Encrypted(StateStore):
     async def is_encrypted(self, room_id: RoomID) -> bool:
         return True
 
-    async def get_encryption_info(self, room_id: RoomID) -> None:
-        return None
+    async def get_encryption_info(self, room_id: RoomID) -> RoomEncryptionStateEventContent:
+        return RoomEncryptionStateEventContent(algorithm=EncryptionAlgorithm.MEGOLM_V1)
 
     async def find_shared_rooms(self, user_id: UserID) -> list[RoomID]:
         return []  # sessions are renewed by the fingerprint of a room's devices instead: see Account.encrypt
@@ -81,6 +91,8 @@ class Account:
         try:
             received = ASToDeviceEvent.deserialize(cast("JSON", event))
             await self.olm.handle_as_to_device_event(cast("ASToDeviceEvent", received))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            raise  # not stored: Synapse delivers the transaction again
         except Exception as error:
             log.warning("A key message from %s can't be used: %s", event.get("sender"), type(error).__name__)
 

@@ -12,11 +12,11 @@ from typing import Any, cast
 import asyncpg
 from mautrix.api import Method, Path
 from mautrix.crypto.attachments import decrypt_attachment, encrypt_attachment
-from mautrix.errors import MatrixRequestError
+from mautrix.errors import DecryptionError, MatrixRequestError
 from mautrix.types import JSON, EncryptedEvent, EncryptedFile
 
 from bridge.ghost import Account
-from bridge.network import Incoming, Media, Network, Outgoing
+from bridge.network import Incoming, Media, Network, NotYet, Outgoing
 from bridge.relay import Relay
 from bridge.settings import Bridge
 
@@ -27,6 +27,11 @@ FIND = "SELECT room_id FROM portal WHERE number_id = $1 AND contact = $2"
 ADD = "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 BY_ROOM = "SELECT number_id, contact, encrypted FROM portal WHERE room_id = $1"
 MSGTYPES = {"image": "m.image", "audio": "m.audio", "video": "m.video"}
+MAX_TEXT = 20_000  # bytes; encrypted and in JSON it grows by more than half
+NOT_CARRIED = (
+    "Een WhatsApp-bericht van het soort “{kind}” kon niet worden overgebracht; het is wel bewaard. Vraag uw beheerder. · "
+    "A WhatsApp message of type “{kind}” could not be carried over; it has been kept. Ask your admin."
+)
 UNSUPPORTED = (
     "WhatsApp-bericht van het soort “{kind}” kan hier niet worden getoond; het is wel bewaard. · "
     "A WhatsApp message of type “{kind}” can't be shown here; it has been kept."
@@ -66,8 +71,25 @@ class Portals:
             await self._relay.carried(incoming.number_id, incoming.message_id, room_id, event_id)
         return "done"
 
-    async def not_understood(self, change: dict[str, Any], reason: str) -> None:
-        """Nothing to say where no conversation is known: it is in the inbox and in the log."""
+    async def not_carried_in(self, change: dict[str, Any], reason: str) -> None:
+        """Tell the people in the room that a WhatsApp message could not be shown, with what of its text there is."""
+        try:
+            incoming = self._network.read(change)
+        except ValueError:
+            return  # no conversation can be told: it is kept in the inbox, and counted at /healthz
+        if incoming is None:
+            return
+        notice = NOT_CARRIED.format(kind=incoming.network_type)
+        text = f"{notice}\n{clean(incoming.text, 1000)}" if incoming.text else notice
+        txn = "wa-not-" + hashlib.sha256(f"{incoming.number_id}|{incoming.message_id}".encode()).hexdigest()[:32]
+        try:
+            ghost = await self._ghost(incoming.contact, incoming.name)
+            room_id = await self._room(incoming, ghost)
+            content = {SOURCE: self._source(incoming), "msgtype": "m.notice", "body": text}
+            event_id = await self._send(ghost, room_id, content, txn)
+            await self._relay.carried(incoming.number_id, incoming.message_id, room_id, event_id)
+        except (MatrixRequestError, ValueError) as error:
+            log.warning("Nobody could be told that a WhatsApp message was not carried over (%s): %s", reason, error)
 
     async def _say(self, sender: Account, room_id: str, incoming: Incoming, txn: str) -> str:
         at = int(incoming.sent_at.timestamp() * 1000)
@@ -78,11 +100,7 @@ class Portals:
             answer = await sender.call(Method.PUT, Path.v3.rooms[room_id].redact[target][txn], {})
             return str(answer["event_id"])
         if incoming.kind == "reaction":
-            if target is None or not incoming.text:
-                return ""
-            relation = {"rel_type": "m.annotation", "event_id": target, "key": incoming.text}
-            # Reactions go unencrypted, as in every client (specification, m.reaction): servers must count them.
-            return await sender.send(room_id, "m.reaction", {"m.relates_to": relation, SOURCE: self._source(incoming)}, txn, at)
+            return await self._react(sender, room_id, incoming, target, txn, at)
         content = await self._content(sender, incoming)
         if incoming.kind == "edit" and target is not None:
             new = {key: value for key, value in content.items() if key != SOURCE}
@@ -91,6 +109,20 @@ class Portals:
         elif incoming.reply_to and (answered := await self._relay.event_of(incoming.number_id, incoming.reply_to)):
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": answered}}
         return await self._send(sender, room_id, content, txn, at)
+
+    async def _react(self, sender: Account, room_id: str, incoming: Incoming, target: str | None, txn: str, at: int) -> str:
+        """Somebody has at most one reaction to a message: the one before is withdrawn, and so it is by an empty one."""
+        place = incoming.number_id, incoming.target, sender.user_id
+        before, event_id = await self._relay.reaction_of(*place), None
+        if before is not None:
+            await sender.call(Method.PUT, Path.v3.rooms[room_id].redact[before][f"{txn}-before"], {})
+        if target is not None and incoming.text:
+            relation = {"rel_type": "m.annotation", "event_id": target, "key": incoming.text}
+            # Reactions go unencrypted, as in every client (specification, m.reaction): servers must count them.
+            content = {"m.relates_to": relation, SOURCE: self._source(incoming)}
+            event_id = await sender.send(room_id, "m.reaction", content, txn, at)
+        await self._relay.keep_reaction(*place, event_id)
+        return event_id or ""
 
     async def _send(self, sender: Account, room_id: str, content: dict[str, Any], txn: str, at: int | None = None) -> str:
         kind = "m.room.message"
@@ -101,18 +133,22 @@ class Portals:
 
     async def _content(self, sender: Account, incoming: Incoming) -> dict[str, Any]:
         content: dict[str, Any] = {SOURCE: self._source(incoming)}
+        if incoming.kind in ("text", "edit") and len(incoming.text.encode("utf-8", "replace")) > MAX_TEXT:
+            # Matrix has a limit of 64 KiB for an event: the whole text goes along as a file.
+            raw = incoming.text.encode("utf-8", "replace")
+            return content | await self._upload(sender, Media("text/plain", "bericht.txt"), raw, f"{incoming.text[:1000]} …")
         if incoming.kind in ("text", "edit"):
             return content | {"msgtype": "m.text", "body": incoming.text}
         if incoming.kind == "media" and incoming.media is not None:
-            return content | await self._file(sender, incoming, incoming.media)
+            data = await self._network.download(incoming.media, incoming.number_id)
+            return content | await self._upload(sender, incoming.media, data, incoming.text)
         return content | {"msgtype": "m.notice", "body": UNSUPPORTED.format(kind=incoming.network_type)}
 
-    async def _file(self, sender: Account, incoming: Incoming, media: Media) -> dict[str, Any]:
-        data = await self._network.download(media, incoming.number_id)
+    async def _upload(self, sender: Account, media: Media, data: bytes, caption: str) -> dict[str, Any]:
         plain_type = media.media_type.partition(";")[0].strip()
         content: dict[str, Any] = {
             "msgtype": MSGTYPES.get(plain_type.partition("/")[0], "m.file"),
-            "body": incoming.text or media.name,
+            "body": caption or media.name,
             "filename": media.name,
             "info": {"mimetype": plain_type, "size": len(data)},
         }
@@ -154,7 +190,7 @@ class Portals:
         number = next((number for number in self._settings.numbers if number.id == incoming.number_id), None)
         if number is None:
             raise ValueError(f"the number {incoming.number_id} is not configured: add it to bridge.numbers")
-        name = incoming.name or _phone(incoming.contact)
+        name = clean(incoming.name, 100) or _phone(incoming.contact)
         bridge = {
             "bridgebot": self._settings.bot,
             "creator": self._settings.bot,
@@ -206,7 +242,10 @@ class Portals:
         portal = await self._pool.fetchrow(BY_ROOM, event["room_id"])
         kind, content = event["type"], event.get("content", {})
         if kind == "m.room.encrypted":
-            decrypted = await self._bot.olm.decrypt_megolm_event(EncryptedEvent.deserialize(cast("JSON", event)))
+            try:
+                decrypted = await self._bot.olm.decrypt_megolm_event(EncryptedEvent.deserialize(cast("JSON", event)))
+            except DecryptionError as error:
+                raise NotYet(f"het kan niet worden gelezen · it can't be read ({type(error).__name__})") from None
             kind, content = str(decrypted.type), decrypted.content.serialize()
         message = await self._outgoing(portal["contact"], kind, content, event["event_id"])
         if message is None:
@@ -259,6 +298,11 @@ class Portals:
         kind = info.get("mimetype") if isinstance(info, dict) else None
         name = str(content.get("filename") or content.get("body") or "bestand")
         return Media(str(kind or "application/octet-stream"), name), data
+
+
+def clean(text: str, length: int) -> str:
+    """Text from outside as a name or a notice may hold it."""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")[:length].strip()
 
 
 def _phone(contact: str) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from mautrix.errors import MatrixRequestError
 
-from bridge.network import NetworkError
+from bridge.network import NetworkError, NotYet
 from bridge.sealing import Seal
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,22 @@ NEXT_OUT = """
                       WHERE before.room_id = first.room_id AND before.state = 'waiting' AND before.id < first.id)
     ORDER BY id LIMIT 1
 """
-MAX_ATTEMPTS = 40  # with waits of up to five minutes: some three hours, then a person must look
+MAX_ATTEMPTS = 40  # with waits of up to five minutes: some three hours, then people are told that it did not arrive
+MAX_NOT_YET = 8  # some two minutes: what follows in the conversation waits as long
 CARRY = "INSERT INTO carried (number_id, message_id, room_id, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+
+KEEP_REACTION = """
+    INSERT INTO reaction (number_id, target, sender, event_id) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (number_id, target, sender) DO UPDATE SET event_id = excluded.event_id
+"""
+COUNTS = """
+    SELECT (SELECT count(*) FROM inbox WHERE state = 'waiting') AS in_waiting,
+           (SELECT count(*) FROM inbox WHERE state = 'kept' AND problem IS NOT NULL) AS in_not_understood,
+           (SELECT count(*) FROM inbox WHERE state = 'failed') AS in_failed,
+           (SELECT count(*) FROM outbox WHERE state = 'waiting') AS out_waiting,
+           (SELECT count(*) FROM outbox WHERE state IN ('failed', 'kept') AND problem IS NOT NULL) AS out_failed,
+           (SELECT count(*) FROM rejected) AS deliveries_rejected
+"""
 
 Work = Callable[[dict[str, Any]], Awaitable[str]]
 GiveUp = Callable[[dict[str, Any], str], Awaitable[None]]
@@ -91,6 +106,25 @@ class Relay:
         found: str | None = await self._pool.fetchval("SELECT message_id FROM carried WHERE event_id = $1", column(event_id))
         return found
 
+    async def reaction_of(self, number_id: str, target: str, sender: str) -> str | None:
+        """The event of somebody's present reaction to a WhatsApp message: there is at most one of each person."""
+        query = "SELECT event_id FROM reaction WHERE number_id = $1 AND target = $2 AND sender = $3"
+        found: str | None = await self._pool.fetchval(query, number_id, column(target), column(sender))
+        return found
+
+    async def keep_reaction(self, number_id: str, target: str, sender: str, event_id: str | None) -> None:
+        """Remember somebody's present reaction; None when it was withdrawn."""
+        place = number_id, column(target), column(sender)
+        if event_id is None:
+            await self._pool.execute("DELETE FROM reaction WHERE number_id = $1 AND target = $2 AND sender = $3", *place)
+        else:
+            await self._pool.execute(KEEP_REACTION, *place, event_id)
+
+    async def counts(self) -> dict[str, int]:
+        """How many things wait, were kept without being carried over, or failed."""
+        row = await self._pool.fetchrow(COUNTS)
+        return dict(row) if row else {}
+
     async def run(self, queue: Queue, work: Work, give_up: GiveUp, stop: asyncio.Event) -> None:
         """Carry over, one at a time in order, until told to stop. `work` returns the state to leave: done or kept."""
         while not stop.is_set():
@@ -116,7 +150,7 @@ class Relay:
             await give_up(change, str(error))
             await self._pool.execute(finish, row["id"], "kept", column(str(error)))
         except Exception as error:
-            final = (isinstance(error, NetworkError) and error.final) or row["attempts"] + 1 >= MAX_ATTEMPTS
+            final = _final(error, row["attempts"] + 1)
             reason = str(error) if isinstance(error, NetworkError) else f"{type(error).__name__}: {error}"
             log.warning("%s %d failed (attempt %d): %s", queue.table, row["id"], row["attempts"] + 1, reason)
             if final:
@@ -130,6 +164,15 @@ class Relay:
 
     def _close(self, value: dict[str, Any], key: str) -> bytes:
         return self._seal.close(json.dumps(value).encode(), column(key))
+
+
+def _final(error: Exception, attempts: int) -> bool:
+    """Whether trying again is of no use: the other side refused this message, not us and not for now."""
+    if isinstance(error, NetworkError):
+        return error.final or attempts >= MAX_ATTEMPTS
+    if isinstance(error, MatrixRequestError):
+        return (400 <= error.http_status < 500 and error.http_status not in (401, 408, 429)) or attempts >= MAX_ATTEMPTS
+    return attempts >= (MAX_NOT_YET if isinstance(error, NotYet) else MAX_ATTEMPTS)
 
 
 def column(text: str) -> str:

@@ -16,6 +16,10 @@ class NetworkError(Exception):
         self.final = final
 
 
+class NotYet(Exception):  # noqa: N818 - named for what it is
+    """What a message needs has not come yet, its key for instance: it is waited for a little while, then given up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """A file that came with or goes with a message."""

@@ -7,11 +7,12 @@ import hashlib
 import hmac
 import json
 import mimetypes
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,6 +22,9 @@ from bridge.network import Incoming, Media, NetworkError, Outgoing
 MEDIA_HOSTS = frozenset({"graph.facebook.com", "lookaside.fbsbx.com"})
 # Errors after which the same request can succeed later (Meta: error codes).
 PASSING = frozenset({1, 2, 4, 80007, 130429, 131016, 131048, 131056, 131057, 133016})
+TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
+CONTACT = re.compile(r"[0-9A-Za-z._:+@-]{1,128}")
+MAX_DEPTH = 64  # of objects and lists in a delivery; Meta's own go to about ten
 OWN_LISTS = ("messages", "message_echoes", "statuses", "errors")
 
 
@@ -87,6 +91,35 @@ def signature_ok(secret: str, body: bytes, header: str | None) -> bool:
     """Whether X-Hub-Signature-256 belongs to these exact bytes."""
     expected = "sha256=" + hmac.digest(secret.encode(), body, hashlib.sha256).hex()
     return bool(secret) and hmac.compare_digest(expected.encode(), (header or "").encode("utf-8", "replace"))
+
+
+def parse(raw: bytes) -> tuple[Any, bool]:
+    """A delivery as JSON, and whether something too deep or too large to be read had to be left out of it.
+
+    What one message holds must not keep its neighbours from being read: a value nested deeper than MAX_DEPTH becomes null, a
+    number of thousands of digits a text. Raises ValueError when it is no JSON.
+    """
+    shallow, cut = _shallow(raw)
+    return json.loads(shallow, parse_int=lambda digits: int(digits) if len(digits) < 100 else digits), cut
+
+
+def _shallow(raw: bytes) -> tuple[bytes, bool]:
+    """JSON with everything below MAX_DEPTH replaced by null; told in one pass, whatever the nesting."""
+    kept, depth, start, cut = [], 0, 0, False
+    for token in TOKEN.finditer(raw):
+        if token[0] in (b"{", b"["):
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                kept += [raw[start : token.start()], b"null"]
+                cut = True
+        elif token[0] in (b"}", b"]"):
+            depth -= 1
+            if depth == MAX_DEPTH:
+                start = token.end()
+    if depth > MAX_DEPTH:
+        raise ValueError("it ends too early")
+    kept.append(raw[start:])
+    return b"".join(kept), cut
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -156,8 +189,8 @@ class Cloud:
         number = str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
         from_us = kind == "message_echoes"
         contact = (message.to or message.to_user_id) if from_us else message.sender
-        if not number or not contact:
-            raise ValueError("the message names no number or no contact")
+        if not number or not CONTACT.fullmatch(contact):
+            raise ValueError("the message names no number, or no contact that could be one")
         context = message.context or Context()
         return self._content(
             message,
@@ -208,7 +241,7 @@ class Cloud:
         return bare
 
     async def download(self, media: Media, number_id: str) -> bytes:
-        told = await self._request("GET", f"{self._base}/{media.media_id}", params={"phone_number_id": number_id})
+        told = await self._request("GET", f"{self._base}/{quote(media.media_id, safe='')}", params={"phone_number_id": number_id})
         url = str(told.get("url", ""))
         # The token goes to Meta's hosts and to nobody else.
         if urlsplit(url).hostname not in self._hosts:
@@ -284,10 +317,10 @@ class Cloud:
 
 
 def _time(seconds: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise ValueError("the message's time can't be understood") from None
+    """WhatsApp's own time; a time that can't be is taken for now, since the message itself is there all the same."""
+    if not 0 <= seconds < 4_102_444_800:  # the year 2100
+        return datetime.now(UTC)
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _name(value: dict[str, Any], contact: str) -> str:

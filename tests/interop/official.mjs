@@ -40,16 +40,21 @@ async function login({ homeserver, user, password }) {
     crypto.setDeviceIsolationMode(new OnlySignedDevicesIsolationMode());
     await client.startClient({ initialSyncLimit: 100 });
     await new Promise((resolve) => client.on(ClientEvent.Sync, (state) => state === "PREPARED" && resolve()));
-    await crypto.bootstrapCrossSigning({
-        authUploadDeviceSigningKeys: async (upload) => {
-            await upload({ type: "m.login.password", identifier: { type: "m.id.user", user: answer.user_id }, password });
-        },
-    });
-    // An answer about our keys that was under way when we made them is about the old ones, and undoes ours.
-    await until(async () => {
+    const ready = async () => {
         const status = await crypto.getDeviceVerificationStatus(answer.user_id, answer.device_id);
         return status?.signedByOwner && (await crypto.isCrossSigningReady());
-    }, 20000, "our own device signed by our own identity");
+    };
+    // An answer about the keys of an earlier sign-in that was under way when ours were made undoes them: then they are made again.
+    for (let attempt = 0; !(await ready()); attempt++) {
+        if (attempt === 5) throw new Error("our device does not show as signed by our own identity");
+        await crypto.bootstrapCrossSigning({
+            setupNewCrossSigning: attempt > 0,
+            authUploadDeviceSigningKeys: async (upload) => {
+                await upload({ type: "m.login.password", identifier: { type: "m.id.user", user: answer.user_id }, password });
+            },
+        });
+        await until(ready, 4000, "signed").catch(() => {});
+    }
     return { user_id: answer.user_id, device_id: answer.device_id };
 }
 

@@ -33,13 +33,6 @@ async def official(stack: RunningStack) -> AsyncIterator[Official]:
         yield client
 
 
-@pytest.fixture(scope="module")
-async def minister(stack: RunningStack) -> AsyncIterator[Official]:
-    """The official whose business number is bridged: one device for every test, as a person has."""
-    async with Official(stack.homeserver, "minister", stack.secret("password_minister")) as client:
-        yield client
-
-
 async def exported(stack: RunningStack, room: str, folder: Path) -> list[dict[str, Any]]:
     """The room as JSONL."""
     out = folder / f"{secrets.token_hex(4)}.jsonl"
