@@ -261,18 +261,22 @@ STATUS = """
            (SELECT count(*) FROM media WHERE state = 'failed') AS files_failed,
            (SELECT count(*) FROM room WHERE membership = 'join') AS rooms,
            (SELECT count(*) FROM room WHERE membership = 'join' AND notice_seen_at IS NULL) AS rooms_without_notice,
-           (SELECT count(*) FROM room WHERE membership <> 'join') AS rooms_left
+           (SELECT count(*) FROM room WHERE membership <> 'join') AS rooms_left,
+           (SELECT count(*) FROM gap WHERE state <> 'filled' AND cause IS DISTINCT FROM 'not-visible') AS missing_events,
+           (SELECT count(*) FROM alarm) AS alarms
 """
-SEATS = "SELECT user_id, device_id, capturing, state, seen_at, seen_at > now() - interval '2 minutes' AS fresh FROM seat"
+SEATS = "SELECT user_id, device_id, capturing, state, seen_at, seen_at > now() - interval '1 minute' AS fresh FROM seat"
 
 
 async def status(settings: Settings, args: argparse.Namespace) -> int:
     """The state of capture; exit code 1 when nothing is being captured."""
     from archiver.db import tenant_tx
+    from archiver.ledger.alarm import sounding
 
     async with opened(settings) as (pool, vault), tenant_tx(pool, vault.org) as tx:
         counts = dict(await tx.fetchrow(STATUS))
         seats = await tx.fetch(SEATS)
+        alarms = await sounding(tx, vault.org)
     capturing = any(seat["capturing"] and seat["fresh"] for seat in seats)
     told = [
         {
@@ -287,7 +291,12 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
     lines = [f"{'capturing' if capturing else 'NOT CAPTURING'}"]
     lines += [f"  {seat['user_id']} {seat['device_id']}: {seat['state']}, last sync {seat['seen_at']}" for seat in told]
     lines += [f"  {name.replace('_', ' '):<22} {value}" for name, value in counts.items()]
-    _print(args, {"capturing": capturing, "seats": told, **counts}, "\n".join(lines))
+    lines += [
+        f"  ALARM {each['kind']} {each['subject']}: {each['detail']} (since {each['raised_at']:%Y-%m-%d %H:%M %Z})"
+        for each in alarms
+    ]
+    sounding_now = [each | {"raised_at": each["raised_at"].isoformat()} for each in alarms]
+    _print(args, {"capturing": capturing, "seats": told, **counts, "alarms": sounding_now}, "\n".join(lines))
     return 0 if capturing else 1
 
 

@@ -19,6 +19,7 @@ from archiver.capture.page import Page, RoomPage
 from archiver.capture.seat import Seat
 from archiver.capture.server_keys import ServerKeys
 from archiver.db import Connection
+from archiver.ledger import alarm
 from archiver.ledger.audit import uuid7
 from archiver.ledger.canonical import HostileJson, JsonObject, column, parse_object
 from archiver.ledger.event import Rules, check, event_id, signed_form, signers
@@ -276,6 +277,11 @@ class Committer:
         why = own.get("content", {}).get("reason") if own and room.membership == "leave" else None
         if room.membership == "leave":
             log.warning("The archiver is no longer in %s: nothing said there from now on is archived.", room.room_id)
+            if own is not None and own.get("sender") != self.seat.user_id:
+                told = f"{own.get('sender')} removed the archiver: {why or 'no reason was given'}"
+                await alarm.sound(tx, self.seat.org, alarm.REMOVED, room.room_id, told)
+        else:
+            await alarm.clear(tx, self.seat.org, room.room_id, alarm.REMOVED, alarm.CANT_JOIN)
         version = self._versions[room.room_id]
         encrypted = room.state("m.room.encryption") is not None
         reason = column(why) if isinstance(why, str) else None

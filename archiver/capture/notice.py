@@ -11,6 +11,7 @@ from archiver.capture import devices
 from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.seat import Seat
 from archiver.db import Pool, tenant_tx
+from archiver.ledger import alarm
 from archiver.ledger.canonical import JsonObject, column
 
 log = logging.getLogger(__name__)
@@ -75,17 +76,28 @@ class Notices:
             shown = await self._server.call("GET", path("v3", "rooms", room_id, "event", event_id))
             if shown.get("sender") == self._seat.user_id:
                 await self._write(SEEN, room_id)
+                async with tenant_tx(self._pool, self._seat.org) as tx:
+                    await alarm.clear(tx, self._seat.org, room_id, alarm.NO_NOTICE)
                 self._later.pop(room_id, None)
         except MatrixError as error:
-            if error.status in (403, 404):
+            self._later[room_id] = now + 30
+            if error.status in (403, 404) and not await self._is_member(room_id):
                 log.warning("No notice in %s: the room is gone or the archiver was removed from it (%s).", room_id, error)
                 await self._write(GONE, room_id, column(str(error)))
-            else:
-                log.warning("The notice in %s was refused: %s", room_id, error)
-            self._later[room_id] = now + 30
+                return
+            log.warning("The notice in %s was refused: %s", room_id, error)
+            async with tenant_tx(self._pool, self._seat.org) as tx:
+                await alarm.sound(tx, self._seat.org, alarm.NO_NOTICE, room_id, str(error))
         except CaptureError as error:
             log.warning("The notice in %s can't be posted yet: %s", room_id, error)
             self._later[room_id] = now + 10
+
+    async def _is_member(self, room_id: str) -> bool:
+        where = path("v3", "rooms", room_id, "state", "m.room.member", self._seat.user_id)
+        try:
+            return (await self._server.call("GET", where)).get("membership") == "join"
+        except MatrixError:
+            return False
 
     async def _write(self, statement: str, room_id: str, *values: str) -> None:
         async with tenant_tx(self._pool, self._seat.org) as tx:

@@ -37,6 +37,14 @@ class Page:
     one_time_keys: int | None = None
     needs_fallback_key: bool = False
 
+    def successors(self) -> Iterator[tuple[str, str]]:
+        """(room id, server to ask) of the rooms that a tombstone on this page points at (specification, "Room upgrades")."""
+        for room in self.rooms:
+            stone = room.state("m.room.tombstone")
+            follow = _dict(stone.get("content")).get("replacement_room") if stone and room.membership == "join" else None
+            if isinstance(follow, str) and follow.startswith("!"):
+                yield follow, str(stone.get("sender", "") if stone else "").partition(":")[2]
+
 
 def _dict(value: Any) -> JsonObject:
     return value if isinstance(value, dict) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
 import secrets
@@ -20,7 +21,7 @@ from archiver.capture.cross_signing import CrossSigningKeys
 from archiver.capture.keystore import KeyStore
 from archiver.capture.olm import Machine
 from archiver.capture.sign_in import sign_in
-from archiver.db import Connection
+from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.canonical import parse_object
 from archiver.ledger.sealing import Vault
 from archiver.settings import Archiver
@@ -34,10 +35,16 @@ KEEP_SECRETS = "UPDATE seat SET sealed_secrets = $3, device_id = $4 WHERE org = 
 SIGNED = "UPDATE seat SET signed_at = CASE WHEN $3 THEN now() END, state = $4 WHERE org = $1 AND user_id = $2"
 ADVANCE = "UPDATE seat SET sync_token = $3, seen_at = now(), capturing = $4, state = $5 WHERE org = $1 AND user_id = $2"
 STOPPED = "UPDATE seat SET capturing = false, state = $3 WHERE org = $1 AND user_id = $2"
-
-
-class SeatTaken(CaptureError):  # noqa: N818 - named for what it is
-    """Another process drives this device."""
+FROZEN_AFTER = 15  # seconds without a sign of life
+FROZEN = f"SELECT alive_at < now() - interval '{FROZEN_AFTER} seconds' FROM seat WHERE org = $1 AND user_id = $2"  # noqa: S608
+ALIVE = "UPDATE seat SET alive_at = now() WHERE org = $1 AND user_id = $2"
+# Ends the connection that holds the lock, and with it whatever its process would still write for the seat.
+UNSEAT = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND ((classid::bigint << 32) | objid::bigint) = hashtextextended($1, 0)
+"""
 
 
 @dataclass(slots=True)
@@ -162,6 +169,13 @@ class Seat:
         await tx.execute(ADVANCE, self.org, self.user_id, token, self.signed, state)
         self.sync_token = token
 
+    async def beat(self, pool: Pool) -> None:
+        """Say every few seconds that this process lives, until cancelled."""
+        while True:
+            async with tenant_tx(pool, self.org) as tx:
+                await tx.execute(ALIVE, self.org, self.user_id)
+            await asyncio.sleep(2)
+
     async def stopped(self, why: str) -> None:
         """Say that nothing is captured from now on."""
         async with self.tx() as tx:
@@ -169,14 +183,32 @@ class Seat:
 
 
 @asynccontextmanager
-async def held(url: str, vault: Vault, user_id: str) -> AsyncIterator[Seat]:
-    """Take the seat of `user_id` for this process; raises SeatTaken when another process holds it."""
+async def held(url: str, vault: Vault, user_id: str, stop: asyncio.Event) -> AsyncIterator[Seat | None]:
+    """The seat of `user_id` for this process, as soon as no other process holds it; None when told to stop first."""
     if not user_id.startswith("@"):
         raise CaptureError("The archiver's account is not set. Set archiver.user_id, for example @archief:rijk.example.")
     connection = await asyncpg.connect(url, command_timeout=60, server_settings={"application_name": "griffier seat"})
     try:
-        if not await connection.fetchval(TAKE, f"griffier seat|{vault.org}|{user_id}"):
-            raise SeatTaken(f"Another process drives the archiver {user_id}.")
-        yield Seat(connection, vault, user_id)
+        seat = Seat(connection, vault, user_id)
+        yield seat if await _take(connection, seat, stop) else None
     finally:
         await connection.close(timeout=5)
+
+
+async def _take(connection: Connection, seat: Seat, stop: asyncio.Event) -> bool:
+    """Stand by until the lock is free. The lock goes with the connection that holds it: kill -9 frees it at once."""
+    name = f"griffier seat|{seat.org}|{seat.user_id}"
+    standing_by = False
+    while not stop.is_set():
+        if await connection.fetchval(TAKE, name):
+            return True
+        if not standing_by:
+            log.info("Another process drives the archiver %s. This one stands by.", seat.user_id)
+            standing_by = True
+        async with seat.tx() as tx:
+            frozen = await tx.fetchval(FROZEN, seat.org, seat.user_id)
+        if frozen and await connection.fetchval(UNSEAT, name):
+            log.warning("The process that drives %s has said nothing for %d s: it was unseated.", seat.user_id, FROZEN_AFTER)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.2)
+    return False

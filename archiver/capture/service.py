@@ -19,9 +19,10 @@ from archiver.capture.megolm import Megolm
 from archiver.capture.mending import Mender
 from archiver.capture.notice import Notices
 from archiver.capture.page import parse
-from archiver.capture.seat import Seat, SeatTaken
+from archiver.capture.seat import Seat
 from archiver.capture.server_keys import ServerKeys
 from archiver.db import Pool, connect, require_current, tenant_tx
+from archiver.ledger import alarm
 from archiver.ledger.canonical import JsonObject
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
@@ -63,9 +64,6 @@ async def _again(what: str, work: Callable[[], Awaitable[None]], stop: asyncio.E
         began = asyncio.get_running_loop().time()
         try:
             await _until(work, stop)
-        except SeatTaken as error:
-            log.info("%s This process stands by.", error)
-            delay = 2.0
         except Exception as error:
             for cause in _leaves(error):
                 expected = isinstance(cause, EXPECTED)
@@ -104,8 +102,10 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
     url = settings.database.url.get_secret_value()
     async with (
         homeserver(settings.homeserver.url, settings.homeserver.timeout) as server,
-        seats.held(url, vault, settings.archiver.user_id) as seat,
+        seats.held(url, vault, settings.archiver.user_id, stop) as seat,
     ):
+        if seat is None:
+            return
         await seat.prepare(server, settings.archiver)
         keys = ServerKeys(server, settings.homeserver.server_name or settings.archiver.user_id.partition(":")[2])
         async with tenant_tx(pool, vault.org) as tx:
@@ -117,6 +117,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                 work = [
                     tasks.create_task(task)
                     for task in (
+                        seat.beat(pool),
                         Fetcher(pool, vault, server, FileStore(settings.files), settings.archiver.media_max_bytes).run(stop),
                         History(pool, server, committer).run(stop),
                         Gaps(pool, server, committer, settings.homeserver.admin_token.get_secret_value()).run(stop),
@@ -147,7 +148,9 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
         if added:
             log.debug("Committed %d new events.", added)
         for room_id in page.invites:
-            await _join(server, room_id)
+            await _join(server, seat, room_id)
+        for room_id, via in page.successors():
+            await _join(server, seat, room_id, via)
         olm = seat.olm
         few = olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL
         if few or page.needs_fallback_key:
@@ -185,12 +188,16 @@ FILTER = (
 )
 
 
-async def _join(server: Homeserver, room_id: str) -> None:
+async def _join(server: Homeserver, seat: Seat, room_id: str, via: str = "") -> None:
+    """Join on invitation, or where a room goes on after an upgrade; what can't be joined is an alarm."""
+    query = {"server_name": via, "via": via} if via else None
     try:
-        await server.call("POST", path("v3", "rooms", room_id, "join"), {})
-        log.info("Joined %s on invitation.", room_id)
+        await server.call("POST", path("v3", "join", room_id), {}, query)
+        log.info("Joined %s.", room_id)
     except MatrixError as error:
         log.warning("The archiver can't join %s: %s", room_id, error)
+        async with seat.tx() as tx:
+            await alarm.sound(tx, seat.org, alarm.CANT_JOIN, room_id, str(error))
 
 
 async def _say_stopped(seat: Seat) -> None:

@@ -11,8 +11,13 @@ from archiver.web.context import ARCHIVE
 routes = web.RouteTableDef()
 
 SEAT = """
-    SELECT capturing, state, signed_at IS NOT NULL AS signed, seen_at > now() - interval '2 minutes' AS fresh FROM seat
+    SELECT capturing, state, signed_at IS NOT NULL AS signed, seen_at > now() - interval '1 minute' AS fresh FROM seat
     WHERE org = $1 AND ($2 = '' OR user_id = $2) ORDER BY seen_at DESC NULLS LAST LIMIT 1
+"""
+# "Capturing" is said only where people can see it, in every room (promise 8); a room just joined has a moment for it.
+UNNOTICED = """
+    SELECT count(*) FROM room WHERE org = $1 AND membership = 'join' AND notice_seen_at IS NULL
+      AND first_seen_at < now() - interval '1 minute'
 """
 OPEN_TO_ALL = frozenset({"/healthz", "/readyz"})
 
@@ -36,6 +41,7 @@ async def ready(request: web.Request) -> web.Response:
     try:
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             seat = await tx.fetchrow(SEAT, archive.vault.org, archive.settings.archiver.user_id)
+            unnoticed = await tx.fetchval(UNNOTICED, archive.vault.org)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
         return web.json_response({"capturing": False, "reasons": ["database unreachable"]}, status=503)
     reasons = []
@@ -47,5 +53,7 @@ async def ready(request: web.Request) -> web.Response:
         if not seat["capturing"]:
             reasons.append(f"the archiver is {seat['state']}")
         if not seat["fresh"]:
-            reasons.append("no sync has been committed for two minutes")
+            reasons.append("no sync has been committed for a minute")
+    if unnoticed:
+        reasons.append(f"{unnoticed} room(s) do not show the notice: 'griffier doctor' names them")
     return web.json_response({"capturing": not reasons, "reasons": reasons}, status=503 if reasons else 200)

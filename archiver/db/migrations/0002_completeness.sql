@@ -66,6 +66,9 @@ CREATE TABLE key_request (
 );
 CREATE INDEX key_request_due ON key_request (org, due_at);
 
+-- A process that drives a seat says every few seconds that it lives: one that is frozen keeps its lock but not its seat.
+ALTER TABLE seat ADD alive_at timestamptz;
+
 -- What an admin must do something about; gone once it is over.
 CREATE TABLE alarm (
     org               integer NOT NULL,
