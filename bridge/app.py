@@ -24,7 +24,7 @@ from bridge.network.cloud import Cloud, parse, signature_ok
 from bridge.portal import Portals, clean
 from bridge.relay import INBOX, OUTBOX, Relay
 from bridge.sealing import Seal
-from bridge.settings import Bridge
+from bridge.settings import Bridge, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class App:
 
     async def ghost(self, contact: str, name: str) -> Account:
         """The account of a contact, made when it first speaks."""
-        user_id = self.settings.ghost("".join(letter if letter.isalnum() else "-" for letter in contact.lower()))
+        user_id = self.settings.ghost(localpart(contact))
         if user_id not in self._accounts:
             account = self._account(user_id)
             try:
@@ -149,11 +149,15 @@ class App:
             if account is not None:
                 await account.take_key(event)
         lists = _part(body, "device_lists", "org.matrix.msc3202") or {}
-        if lists.get("changed"):
-            await self.bot.olm.handle_device_lists(DeviceLists.deserialize(cast("JSON", lists)))
-        for user_id, devices in (_part(body, "device_one_time_keys_count", "org.matrix.msc3202") or {}).items():
-            for device_id, counts in devices.items():
-                await self._top_up(user_id, device_id, int(counts.get("signed_curve25519", 0)))
+        # One user's broken device, or a server that does not answer now, must not cost the keys that came with it.
+        try:
+            if lists.get("changed"):
+                await self.bot.olm.handle_device_lists(DeviceLists.deserialize(cast("JSON", lists)))
+            for user_id, devices in (_part(body, "device_one_time_keys_count", "org.matrix.msc3202") or {}).items():
+                for device_id, counts in devices.items():
+                    await self._top_up(user_id, device_id, int(counts.get("signed_curve25519", 0)))
+        except Exception as error:
+            log.warning("Devices could not be brought up to date: %s", type(error).__name__)
         events = [event for event in body.get("events", []) if isinstance(event, dict) and await self.portals.wanted(event)]
         if events:
             await self.relay.take_out(events)
@@ -164,6 +168,16 @@ class App:
         account = self._accounts.get(user_id)
         if account is not None and account.client.device_id == device_id and account.olm.account is not None:
             await account.olm.handle_otk_count(DeviceOTKCount(signed_curve25519=count, curve25519=0))
+
+
+def localpart(contact: str) -> str:
+    """A contact's id as a part of a Matrix id, no two alike (specification, appendix "Mapping from other character sets")."""
+    plain = frozenset("0123456789abcdefghijklmnopqrstuvwxyz.-")
+
+    def written(letter: str) -> str:
+        return letter if letter in plain else f"_{letter.lower()}" if letter.isalpha() else f"={ord(letter):02x}"
+
+    return "".join(map(written, contact))
 
 
 def _part(body: dict[str, Any], name: str, prefix: str) -> Any:
@@ -182,7 +196,10 @@ def _problem(status: int, message: str) -> web.Response:
 
 
 async def run(settings: Bridge, stop: asyncio.Event) -> None:
-    """Bridge until `stop` is set."""
+    """Bridge until `stop` is set. Raises SettingsError when a secret is missing: an empty one would let everybody in."""
+    for name in ("as_token", "hs_token", "app_secret", "verify_token"):
+        if not getattr(settings, name).get_secret_value():
+            raise SettingsError(f"bridge.{name} is not set. Set it, or bridge.{name}_file.")
     seal = Seal.load(settings.key_file)
     async with _opened(settings) as (pool, crypto, http):
         app = App(settings, pool, crypto, http, seal)

@@ -6,6 +6,7 @@ and read what it sends.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from typing import Any, cast
@@ -18,6 +19,8 @@ from mautrix.errors import MatrixRequestError
 from mautrix.types import (
     JSON,
     ASToDeviceEvent,
+    DeviceID,
+    DeviceIdentity,
     EncryptionAlgorithm,
     EventType,
     RoomEncryptionStateEventContent,
@@ -54,6 +57,7 @@ class Account:
         self.client = Client(mxid=UserID(user_id), api=HTTPAPI(url, as_token, as_user_id=UserID(user_id)), sync_store=self.store)
         self.olm = OlmMachine(self.client, self.store, Encrypted())
         self._shared_with: dict[str, str] = {}
+        self._encrypting = asyncio.Lock()
 
     async def register(self, name: str = "") -> None:
         """Make the account if it isn't there, and give it its name."""
@@ -98,20 +102,33 @@ class Account:
 
     async def encrypt(self, room_id: str, kind: str, content: dict[str, Any], members: list[str]) -> dict[str, Any]:
         """Encrypt for every device of every member; a new session whenever that set has changed."""
-        fingerprint = await self._fingerprint(members)
-        if self._shared_with.get(room_id) != fingerprint:
-            await self.store.remove_outbound_group_session(RoomID(room_id))
-            await self.olm.share_group_session(RoomID(room_id), [UserID(member) for member in members])
-            self._shared_with[room_id] = fingerprint
-        event_type = EventType.find(kind, EventType.Class.MESSAGE)
-        try:
-            encrypted = await self.olm.encrypt_megolm_event(RoomID(room_id), event_type, content)
-        except Exception:
-            del self._shared_with[room_id]  # an expired session: the next attempt makes a new one
-            raise
+        async with self._encrypting:
+            fingerprint = await self._fingerprint(members)
+            if self._shared_with.get(room_id) != fingerprint:
+                await self.store.remove_outbound_group_session(RoomID(room_id))
+                await self._open_sessions(members)
+                await self.olm.share_group_session(RoomID(room_id), [UserID(member) for member in members])
+                self._shared_with[room_id] = fingerprint
+            event_type = EventType.find(kind, EventType.Class.MESSAGE)
+            try:
+                encrypted = await self.olm.encrypt_megolm_event(RoomID(room_id), event_type, content)
+            except Exception:
+                self._shared_with.pop(room_id, None)  # an expired session: the next attempt makes a new one
+                raise
         body: dict[str, Any] = encrypted.serialize()
         relation = content.get("m.relates_to")
         return body | ({"m.relates_to": relation} if relation else {})
+
+    async def _open_sessions(self, members: list[str]) -> None:
+        """Have an Olm session with every device. mautrix takes a failed claim for a shared key, so a failure must show here."""
+        missing: dict[UserID, dict[DeviceID, DeviceIdentity]] = {}
+        for member in members:
+            for device_id, device in (await self.store.get_devices(UserID(member)) or {}).items():
+                own = member == self.user_id and device_id == self.client.device_id
+                if not own and not await self.store.has_session(device.identity_key):
+                    missing.setdefault(UserID(member), {})[device_id] = device
+        if missing:
+            await self.olm._create_outbound_sessions(missing)
 
     async def _fingerprint(self, members: list[str]) -> str:
         unknown = [member for member in members if await self.store.get_devices(UserID(member)) is None]

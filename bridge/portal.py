@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -13,21 +14,22 @@ import asyncpg
 from mautrix.api import Method, Path
 from mautrix.crypto.attachments import decrypt_attachment, encrypt_attachment
 from mautrix.errors import DecryptionError, MatrixRequestError
-from mautrix.types import JSON, EncryptedEvent, EncryptedFile
+from mautrix.types import JSON, EncryptedEvent, EncryptedFile, SerializerError
 
 from bridge.ghost import Account
-from bridge.network import Incoming, Media, Network, NotYet, Outgoing
+from bridge.network import Incoming, Media, Network, NotUnderstood, NotYet, Outgoing
 from bridge.relay import Relay
 from bridge.settings import Bridge
 
 log = logging.getLogger(__name__)
 
 SOURCE = "nl.griffier.source"
-FIND = "SELECT room_id FROM portal WHERE number_id = $1 AND contact = $2"
+FIND = "SELECT room_id FROM portal WHERE number_id = $1 AND contact = $2 AND closed_at IS NULL"
+CLOSE = "UPDATE portal SET closed_at = now() WHERE room_id = $1"
 ADD = "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 BY_ROOM = "SELECT number_id, contact, encrypted FROM portal WHERE room_id = $1"
 MSGTYPES = {"image": "m.image", "audio": "m.audio", "video": "m.video"}
-MAX_TEXT = 20_000  # bytes; encrypted and in JSON it grows by more than half
+MAX_TEXT = 15_000  # characters of JSON: encryption adds a third, an edit holds its text twice, an event may be 64 KiB
 NOT_CARRIED = (
     "Een WhatsApp-bericht van het soort “{kind}” kon niet worden overgebracht; het is wel bewaard. Vraag uw beheerder. · "
     "A WhatsApp message of type “{kind}” could not be carried over; it has been kept. Ask your admin."
@@ -57,47 +59,59 @@ class Portals:
     # From WhatsApp into Matrix.
 
     async def carry_in(self, change: dict[str, Any]) -> str:
-        """Carry one change over. Raises ValueError when it can't be understood."""
+        """Carry one change over. Raises NotUnderstood, NotYet, NetworkError, MatrixRequestError."""
         incoming = self._network.read(change)
         if incoming is None:
             return "kept"
+        if await self._relay.event_of(incoming.number_id, incoming.message_id):
+            return "done"  # before a crash, all but the last step was done
         ghost = await self._ghost(incoming.contact, incoming.name)
         room_id = await self._room(incoming, ghost)
         # What was typed on the business phone itself is the official's; the bot says it, since we are not the official.
         sender = self._bot if incoming.from_us else ghost
         txn = "wa-" + hashlib.sha256(f"{incoming.number_id}|{incoming.message_id}".encode()).hexdigest()[:32]
-        event_id = await self._say(sender, room_id, incoming, txn)
+        try:
+            event_id = await self._say(sender, room_id, incoming, txn)
+        except MatrixRequestError as error:
+            if error.http_status not in (403, 404) or await self._is_there(room_id):
+                raise
+            log.warning("The room %s is gone: its conversation goes on in a new one.", room_id)
+            await self._pool.execute(CLOSE, room_id)
+            raise NotYet("de kamer bestaat niet meer · the room is gone") from None
         if event_id:
             await self._relay.carried(incoming.number_id, incoming.message_id, room_id, event_id)
         return "done"
+
+    async def _is_there(self, room_id: str) -> bool:
+        """Whether the bot is still in the room."""
+        joined = await self._bot.call(Method.GET, Path.v3.joined_rooms)
+        return room_id in joined.get("joined_rooms", [])
 
     async def not_carried_in(self, change: dict[str, Any], reason: str) -> None:
         """Tell the people in the room that a WhatsApp message could not be shown, with what of its text there is."""
         try:
             incoming = self._network.read(change)
-        except ValueError:
+        except NotUnderstood:
             return  # no conversation can be told: it is kept in the inbox, and counted at /healthz
         if incoming is None:
             return
         notice = NOT_CARRIED.format(kind=incoming.network_type)
         text = f"{notice}\n{clean(incoming.text, 1000)}" if incoming.text else notice
         txn = "wa-not-" + hashlib.sha256(f"{incoming.number_id}|{incoming.message_id}".encode()).hexdigest()[:32]
-        try:
-            ghost = await self._ghost(incoming.contact, incoming.name)
-            room_id = await self._room(incoming, ghost)
-            content = {SOURCE: self._source(incoming), "msgtype": "m.notice", "body": text}
-            event_id = await self._send(ghost, room_id, content, txn)
-            await self._relay.carried(incoming.number_id, incoming.message_id, room_id, event_id)
-        except (MatrixRequestError, ValueError) as error:
-            log.warning("Nobody could be told that a WhatsApp message was not carried over (%s): %s", reason, error)
+        ghost = await self._ghost(incoming.contact, incoming.name)
+        room_id = await self._room(incoming, ghost)
+        content = {SOURCE: self._source(incoming), "msgtype": "m.notice", "body": text}
+        event_id = await self._send(ghost, room_id, content, txn)
+        await self._relay.carried(incoming.number_id, incoming.message_id, room_id, event_id)
 
     async def _say(self, sender: Account, room_id: str, incoming: Incoming, txn: str) -> str:
         at = int(incoming.sent_at.timestamp() * 1000)
         target = await self._relay.event_of(incoming.number_id, incoming.target) if incoming.target else None
-        if incoming.kind == "revoke":
-            if target is None:
-                return ""
-            answer = await sender.call(Method.PUT, Path.v3.rooms[room_id].redact[target][txn], {})
+        if target is None and incoming.kind in ("revoke", "reaction"):
+            raise NotYet("het bericht waar dit over gaat is er niet · the message that this is about is not there")
+        if incoming.kind == "revoke" and target is not None:
+            where = Path.v3.rooms[room_id].redact[target][txn]
+            answer = await sender.call(Method.PUT, where, {SOURCE: self._source(incoming)}, {"ts": str(at)})
             return str(answer["event_id"])
         if incoming.kind == "reaction":
             return await self._react(sender, room_id, incoming, target, txn, at)
@@ -114,13 +128,14 @@ class Portals:
         """Somebody has at most one reaction to a message: the one before is withdrawn, and so it is by an empty one."""
         place = incoming.number_id, incoming.target, sender.user_id
         before, event_id = await self._relay.reaction_of(*place), None
-        if before is not None:
-            await sender.call(Method.PUT, Path.v3.rooms[room_id].redact[before][f"{txn}-before"], {})
         if target is not None and incoming.text:
             relation = {"rel_type": "m.annotation", "event_id": target, "key": incoming.text}
             # Reactions go unencrypted, as in every client (specification, m.reaction): servers must count them.
             content = {"m.relates_to": relation, SOURCE: self._source(incoming)}
             event_id = await sender.send(room_id, "m.reaction", content, txn, at)
+        if before is not None and before != event_id:
+            where = Path.v3.rooms[room_id].redact[before][f"{txn}-before"]
+            await sender.call(Method.PUT, where, {SOURCE: self._source(incoming)}, {"ts": str(at)})
         await self._relay.keep_reaction(*place, event_id)
         return event_id or ""
 
@@ -133,10 +148,10 @@ class Portals:
 
     async def _content(self, sender: Account, incoming: Incoming) -> dict[str, Any]:
         content: dict[str, Any] = {SOURCE: self._source(incoming)}
-        if incoming.kind in ("text", "edit") and len(incoming.text.encode("utf-8", "replace")) > MAX_TEXT:
+        if incoming.kind in ("text", "edit") and len(json.dumps(incoming.text)) > MAX_TEXT:
             # Matrix has a limit of 64 KiB for an event: the whole text goes along as a file.
             raw = incoming.text.encode("utf-8", "replace")
-            return content | await self._upload(sender, Media("text/plain", "bericht.txt"), raw, f"{incoming.text[:1000]} …")
+            return content | await self._upload(sender, Media("text/plain", "bericht.txt"), raw, f"{incoming.text[:500]} …")
         if incoming.kind in ("text", "edit"):
             return content | {"msgtype": "m.text", "body": incoming.text}
         if incoming.kind == "media" and incoming.media is not None:
@@ -189,7 +204,7 @@ class Portals:
     async def _make(self, incoming: Incoming, ghost: Account) -> str:
         number = next((number for number in self._settings.numbers if number.id == incoming.number_id), None)
         if number is None:
-            raise ValueError(f"the number {incoming.number_id} is not configured: add it to bridge.numbers")
+            raise NotUnderstood(f"the number {incoming.number_id} is not configured: add it to bridge.numbers")
         name = clean(incoming.name, 100) or _phone(incoming.contact)
         bridge = {
             "bridgebot": self._settings.bot,
@@ -238,16 +253,23 @@ class Portals:
         return event.get("sender") in officials
 
     async def carry_out(self, event: dict[str, Any]) -> str:
-        """Send an official's message to WhatsApp. Raises NetworkError, ValueError."""
+        """Send an official's message to WhatsApp. Raises NetworkError, NotUnderstood, NotYet."""
+        if await self._relay.message_of(event["event_id"]):
+            return "done"  # before a crash, all but the last step was done
         portal = await self._pool.fetchrow(BY_ROOM, event["room_id"])
         kind, content = event["type"], event.get("content", {})
         if kind == "m.room.encrypted":
             try:
                 decrypted = await self._bot.olm.decrypt_megolm_event(EncryptedEvent.deserialize(cast("JSON", event)))
+                kind, content = str(decrypted.type), decrypted.content.serialize()
             except DecryptionError as error:
                 raise NotYet(f"het kan niet worden gelezen · it can't be read ({type(error).__name__})") from None
-            kind, content = str(decrypted.type), decrypted.content.serialize()
-        message = await self._outgoing(portal["contact"], kind, content, event["event_id"])
+            except (SerializerError, KeyError, TypeError, AttributeError, RecursionError):
+                raise NotUnderstood("de inhoud is onleesbaar · the content can't be understood") from None
+        try:
+            message = await self._outgoing(portal["contact"], kind, content, event["event_id"])
+        except (SerializerError, DecryptionError, KeyError, TypeError, AttributeError, RecursionError):
+            raise NotUnderstood("de inhoud is onleesbaar · the content can't be understood") from None
         if message is None:
             return "kept"
         message_id = await self._network.send(portal["number_id"], message)
@@ -273,6 +295,10 @@ class Portals:
         if kind == "m.reaction":
             target = await self._relay.message_of(str(relation.get("event_id", "")))
             return Outgoing(contact, "reaction", str(relation.get("key", "")), target=target, key=event_id) if target else None
+        if str(content.get("msgtype", "")).startswith("m.key."):
+            return None  # devices that verify each other
+        if kind not in ("m.room.message", "m.sticker"):
+            raise NotUnderstood("dit soort bericht kent WhatsApp niet · WhatsApp has no such kind of message")
         body = str(content.get("body", ""))
         reply = relation.get("m.in_reply_to")
         answered = str(reply.get("event_id", "")) if isinstance(reply, dict) else ""
@@ -282,7 +308,10 @@ class Portals:
             body = "✏️ " + str(new.get("body", "") if isinstance(new, dict) else body)
             answered = str(relation.get("event_id", ""))
         reply_to = await self._relay.message_of(answered) if answered else None
-        if content.get("url") or content.get("file"):
+        is_file = kind == "m.sticker" or content.get("msgtype") in ("m.image", "m.file", "m.audio", "m.video")
+        if is_file and not content.get("url") and not content.get("file"):
+            raise NotUnderstood("de bijlage ontbreekt · the attachment is not there")
+        if is_file:
             media, data = await self._media(content)
             caption = body if content.get("filename") and content["filename"] != body else ""
             return Outgoing(contact, "media", caption, media, data, reply_to=reply_to or "", key=event_id)
@@ -312,5 +341,7 @@ def _phone(contact: str) -> str:
 def _without_quote(body: str) -> str:
     """A reply's own text, without the quoted lines that older clients put before it."""
     lines = body.split("\n")
+    if not re.match(r"> (\* )?<@", lines[0]):
+        return body
     own = next((index for index, line in enumerate(lines) if not line.startswith(">")), 0)
     return "\n".join(lines[own:]).lstrip("\n") if own else body

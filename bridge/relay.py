@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,16 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from mautrix.errors import MatrixRequestError
+from mautrix.errors import MatrixConnectionError, MatrixRequestError
 
-from bridge.network import NetworkError, NotYet
+from bridge.network import NetworkError, NotUnderstood, NotYet
 from bridge.sealing import Seal
 
 log = logging.getLogger(__name__)
 
 ADD_IN = "INSERT INTO inbox (dedupe, conversation, sealed) VALUES ($1, $2, $3) ON CONFLICT (dedupe) DO NOTHING"
 ADD_OUT = "INSERT INTO outbox (event_id, room_id, sealed) VALUES ($1, $2, $3) ON CONFLICT (event_id) DO NOTHING"
-REJECT = "INSERT INTO rejected (reason, sealed) VALUES ($1, $2)"
+REJECT = "INSERT INTO rejected (reason, sealed, digest) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING"
 # In order within a conversation: whatever waits holds up what came after it there, and nothing elsewhere.
 NEXT_IN = """
     SELECT id, dedupe AS key, sealed, attempts FROM inbox AS first
@@ -36,7 +37,7 @@ NEXT_OUT = """
                       WHERE before.room_id = first.room_id AND before.state = 'waiting' AND before.id < first.id)
     ORDER BY id LIMIT 1
 """
-MAX_ATTEMPTS = 40  # with waits of up to five minutes: some three hours, then people are told that it did not arrive
+MAX_ATTEMPTS = 600  # with waits of up to five minutes: two days, then people are told that it did not arrive
 MAX_NOT_YET = 8  # some two minutes: what follows in the conversation waits as long
 CARRY = "INSERT INTO carried (number_id, message_id, room_id, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 
@@ -83,7 +84,7 @@ class Relay:
 
     async def reject(self, raw: bytes, reason: str) -> None:
         """Keep a delivery that is signed but can't be read."""
-        await self._pool.execute(REJECT, reason, self._seal.close(raw, "rejected"))
+        await self._pool.execute(REJECT, reason, self._seal.close(raw, "rejected"), hashlib.sha256(raw).digest())
 
     async def take_out(self, events: Sequence[dict[str, Any]]) -> None:
         """Commit Matrix events that must go to WhatsApp; on return they are safe."""
@@ -142,25 +143,33 @@ class Relay:
 
     async def _one(self, queue: Queue, row: Any, work: Work, give_up: GiveUp) -> None:
         finish = f"UPDATE {queue.table} SET state = $2, problem = $3 WHERE id = $1"  # noqa: S608 - our own constant
-        change = json.loads(self._seal.open(row["sealed"], row["key"]))
+        change: dict[str, Any] | None = None
         try:
+            change = json.loads(self._seal.open(row["sealed"], row["key"]))
             state = await work(change)
-        except ValueError as error:
-            log.warning("Kept, not carried over (%s %d): %s", queue.table, row["id"], error)
-            await give_up(change, str(error))
-            await self._pool.execute(finish, row["id"], "kept", column(str(error)))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError):
+            raise
         except Exception as error:
-            final = _final(error, row["attempts"] + 1)
-            reason = str(error) if isinstance(error, NetworkError) else f"{type(error).__name__}: {error}"
-            log.warning("%s %d failed (attempt %d): %s", queue.table, row["id"], row["attempts"] + 1, reason)
-            if final:
-                await give_up(change, reason)
-                await self._pool.execute(finish, row["id"], "failed", column(reason))
+            reason = _reason(error)
+            log.warning("%s %d was not carried over (attempt %d): %s", queue.table, row["id"], row["attempts"] + 1, reason)
+            if change is None or _final(error, row["attempts"] + 1):
+                if change is not None:
+                    await self._tell(give_up, change, reason)
+                state = "kept" if isinstance(error, NotUnderstood) else "failed"
+                await self._pool.execute(finish, row["id"], state, column(reason))
                 return
             again = f"UPDATE {queue.table} SET attempts = attempts + 1, problem = $2, due_at = now() + make_interval(secs => $3) WHERE id = $1"  # noqa: S608, E501
             await self._pool.execute(again, row["id"], column(reason), float(min(300, 0.5 * 2 ** min(row["attempts"], 10))))
         else:
             await self._pool.execute(finish, row["id"], state, None)
+
+    async def _tell(self, give_up: GiveUp, change: dict[str, Any], reason: str) -> None:
+        try:
+            await give_up(change, reason)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError):
+            raise
+        except Exception as error:
+            log.warning("Nobody could be told that a message was not carried over: %s", _reason(error))
 
     def _close(self, value: dict[str, Any], key: str) -> bytes:
         return self._seal.close(json.dumps(value).encode(), column(key))
@@ -168,11 +177,23 @@ class Relay:
 
 def _final(error: Exception, attempts: int) -> bool:
     """Whether trying again is of no use: the other side refused this message, not us and not for now."""
+    if isinstance(error, NotUnderstood):
+        return True
     if isinstance(error, NetworkError):
         return error.final or attempts >= MAX_ATTEMPTS
     if isinstance(error, MatrixRequestError):
-        return (400 <= error.http_status < 500 and error.http_status not in (401, 408, 429)) or attempts >= MAX_ATTEMPTS
-    return attempts >= (MAX_NOT_YET if isinstance(error, NotYet) else MAX_ATTEMPTS)
+        return error.http_status in (400, 413)
+    if isinstance(error, MatrixConnectionError | OSError | TimeoutError):
+        return False  # the homeserver is away: no fault of the message's
+    return attempts >= MAX_NOT_YET
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in words that hold nothing of the message (promise 7): only our own errors speak for themselves."""
+    if isinstance(error, NetworkError | NotUnderstood | NotYet):
+        return str(error)
+    code = getattr(error, "errcode", None)
+    return f"{type(error).__name__} {code}" if isinstance(code, str) else type(error).__name__
 
 
 def column(text: str) -> str:

@@ -16,6 +16,10 @@ class NetworkError(Exception):
         self.final = final
 
 
+class NotUnderstood(ValueError):  # noqa: N818 - named for what it is
+    """A message can't be carried over as it is; it is kept. The message says why, and holds nothing of the content."""
+
+
 class NotYet(Exception):  # noqa: N818 - named for what it is
     """What a message needs has not come yet, its key for instance: it is waited for a little while, then given up."""
 

@@ -17,11 +17,12 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bridge.network import Incoming, Media, NetworkError, Outgoing
+from bridge.network import Incoming, Media, NetworkError, NotUnderstood, Outgoing
 
 MEDIA_HOSTS = frozenset({"graph.facebook.com", "lookaside.fbsbx.com"})
-# Errors after which the same request can succeed later (Meta: error codes).
-PASSING = frozenset({1, 2, 4, 80007, 130429, 131016, 131048, 131056, 131057, 133016})
+# Errors after which the same request can succeed later (Meta: error codes): a busy server, a limit, or our account's, not the
+# message's, fault (190, 10, 200 to 299: the token; 368: a block that ends).
+PASSING = frozenset({1, 2, 4, 3, 10, 190, 368, 80007, 130429, 131016, 131048, 131056, 131057, 133016})
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
 CONTACT = re.compile(r"[0-9A-Za-z._:+@-]{1,128}")
 MAX_DEPTH = 64  # of objects and lists in a delivery; Meta's own go to about ten
@@ -100,7 +101,11 @@ def parse(raw: bytes) -> tuple[Any, bool]:
     number of thousands of digits a text. Raises ValueError when it is no JSON.
     """
     shallow, cut = _shallow(raw)
-    return json.loads(shallow, parse_int=lambda digits: int(digits) if len(digits) < 100 else digits), cut
+    try:
+        text = shallow.decode()
+    except UnicodeDecodeError:
+        text, cut = shallow.decode("utf-8", "replace"), True
+    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 100 else digits), cut
 
 
 def _shallow(raw: bytes) -> tuple[bytes, bool]:
@@ -149,8 +154,8 @@ class Cloud:
                 rest = {name: part for name, part in value.items() if name not in OWN_LISTS}
                 found = False
                 for kind in OWN_LISTS:
-                    items = value.get(kind)
-                    for item in items if isinstance(items, list) else []:
+                    items = value.get(kind, [])
+                    for item in items if isinstance(items, list) else [items]:
                         found = True
                         yield self._single(change.get("field"), kind, rest, item)
                 if not found:
@@ -167,6 +172,10 @@ class Cloud:
         if not isinstance(item, dict):
             return "odd|" + hashlib.sha256(canonical(single)).hexdigest(), number, single
         if kind in ("messages", "message_echoes") and isinstance(item.get("id"), str):
+            # A delivery can hold a thousand messages: each keeps its own contact, not everybody's.
+            names = {str(item.get(name)) for name in ("from", "from_user_id", "to", "to_user_id")}
+            own = [c for c in _objects(rest.get("contacts")) if names & {str(c.get("wa_id")), str(c.get("user_id"))}]
+            single["value"] = rest | {"contacts": own}
             other = item.get("to") if kind == "message_echoes" else item.get("from") or item.get("from_user_id")
             return f"message|{number}|{item['id']}", f"{number}|{other}", single
         if kind == "statuses":
@@ -180,17 +189,13 @@ class Cloud:
         kind, item = change.get("kind"), change.get("item")
         if kind not in ("messages", "message_echoes") or not isinstance(item, dict):
             return None
-        try:
-            message = Message.model_validate(item)
-        except ValidationError as error:
-            fields = ", ".join(sorted({".".join(map(str, part["loc"])) for part in error.errors()}))
-            raise ValueError(f"the message can't be understood: {fields}") from None
+        message = _message(item)
         metadata = change["value"].get("metadata")
         number = str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
         from_us = kind == "message_echoes"
         contact = (message.to or message.to_user_id) if from_us else message.sender
         if not number or not CONTACT.fullmatch(contact):
-            raise ValueError("the message names no number, or no contact that could be one")
+            raise NotUnderstood("the message names no number, or no contact that could be one")
         context = message.context or Context()
         return self._content(
             message,
@@ -250,17 +255,17 @@ class Cloud:
             async with self._http.get(url, headers=self._headers(), timeout=aiohttp.ClientTimeout(total=300)) as response:
                 if response.status != 200:
                     raise NetworkError(f"the file could not be fetched (HTTP {response.status})", final=False)
-                content = await response.content.read(self._limit + 1)
-                while len(content) <= self._limit and (more := await response.content.read(self._limit + 1 - len(content))):
-                    content += more
+                content = bytearray()
+                async for chunk in response.content.iter_chunked(1 << 16):
+                    content += chunk
+                    if len(content) > self._limit:
+                        raise NetworkError("the file is larger than bridge.media_max_bytes", final=True)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NetworkError(f"the file could not be fetched ({type(error).__name__})", final=False) from None
-        if len(content) > self._limit:
-            raise NetworkError("the file is larger than bridge.media_max_bytes", final=True)
         digest = hashlib.sha256(content).digest()
         if media.sha256 and media.sha256 not in (digest.hex(), base64.b64encode(digest).decode()):
             raise NetworkError("the file is not the one that was announced (its SHA-256 differs)", final=False)
-        return content
+        return bytes(content)
 
     async def send(self, number_id: str, message: Outgoing) -> str:
         body: dict[str, Any] = {"messaging_product": "whatsapp", "recipient_type": "individual", "to": message.contact}
@@ -309,11 +314,29 @@ class Cloud:
         if problem:
             code = problem.get("code") if isinstance(problem, dict) else None
             told = problem.get("message") if isinstance(problem, dict) else problem
-            raise NetworkError(f"WhatsApp refused: {told} ({code})", final=code not in PASSING and response.status < 500)
+            passing = code in PASSING or (isinstance(code, int) and 200 <= code < 300) or response.status in (401, 403, 429)
+            raise NetworkError(f"WhatsApp refused: {told} ({code})", final=not passing and response.status < 500)
         return dict(answer)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
+
+
+def _message(item: dict[str, Any]) -> Message:
+    """A message; where a part of it has another form than we know, its text if that is there, and else that it came."""
+    try:
+        return Message.model_validate(item)
+    except ValidationError:
+        bare = {
+            name: item[name] for name in ("id", "timestamp", "type", "from", "from_user_id", "to", "to_user_id") if name in item
+        }
+    text = item.get("text")
+    body = text.get("body") if isinstance(text, dict) else None
+    try:
+        return Message.model_validate(bare | ({"text": {"body": body}} if isinstance(body, str) else {}))
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, part["loc"])) for part in error.errors()}))
+        raise NotUnderstood(f"the message can't be understood: {fields}") from None
 
 
 def _time(seconds: int) -> datetime:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
+import time
 from typing import Any
 
 import aiohttp
@@ -104,3 +106,41 @@ async def test_only_the_bridge_is_believed_on_where_a_message_comes_from(stack, 
     assert "is geen brug" in page
     assert base64.b64encode(b"+31600000101").decode() not in page
     assert "+31600000101" not in page
+
+
+async def test_a_conversation_whose_room_is_gone_goes_on_in_a_new_one(stack, minister, tmp_path):
+    contact, word = f"3164{secrets.randbelow(10**7):07}", secrets.token_hex(4)
+    assert await webhook(stack, await delivery(stack, contact, [text(f"eerste kamer {word}")])) == 200
+    room = (await minister.do("wait_invite"))["room"]
+    await until(stack, room, tmp_path, {f"eerste kamer {word}"})
+    headers = {"Authorization": f"Bearer {stack.admin_token}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        url = f"{stack.homeserver}/_synapse/admin/v1/rooms/{room}"
+        async with http.delete(url, json={"purge": True, "force_purge": True}) as answer:
+            assert answer.status == 200
+    assert await webhook(stack, await delivery(stack, contact, [text(f"tweede kamer {word}")])) == 200
+    new = (await minister.do("wait_invite"))["room"]
+    assert new != room
+    assert f"tweede kamer {word}" in {line["body"] for line in await until(stack, new, tmp_path, {f"tweede kamer {word}"})}
+
+
+async def test_a_message_of_the_officials_that_makes_no_sense_is_told_and_holds_nothing_up(stack, minister, tmp_path):
+    contact, word = f"3165{secrets.randbelow(10**7):07}", secrets.token_hex(4)
+    assert await webhook(stack, await delivery(stack, contact, [text(f"zeg het maar {word}")])) == 200
+    room = (await minister.do("wait_invite"))["room"]
+    await until(stack, room, tmp_path, {f"zeg het maar {word}"})
+    await minister.do("send", room=room, content={"msgtype": "m.image", "body": f"geheim {word}", "url": 5})
+    await minister.do("send", room=room, content={"msgtype": "m.file", "body": "x", "file": {"x": 1}})
+    await minister.do("send", room=room, body=f"wel goed {word}")
+    end = time.monotonic() + 20
+    sent: list[dict[str, Any]] = []
+    async with aiohttp.ClientSession() as http:
+        while not sent and time.monotonic() < end:
+            messages = await (await http.get(f"{stack.simulator}/sim/messages")).json()
+            sent = [item for item in messages if item["to"] == contact]
+            await asyncio.sleep(0.3)
+    assert [item["text"]["body"] for item in sent] == [f"wel goed {word}"]
+    lines = await until(stack, room, tmp_path, {f"wel goed {word}"})
+    told = [line for line in lines if "niet bij WhatsApp aangekomen" in line["body"]]
+    assert len(told) == 2
+    assert all(word not in line["body"] for line in told)
