@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 from yaml import YAMLError
 
+from archiver.homeserver.scope import Scope
+
 
 class SettingsError(Exception):
     """The settings can't be used; the message names the setting and what to do."""
@@ -64,6 +66,8 @@ class Archiver(Section):
     access_token: SecretStr = SecretStr("")
     as_token: SecretStr = SecretStr("")
     device_name: str = "Griffier archief"
+    together_with: tuple[str, ...] = Field(default=(), description="the other archivers that share this homeserver's rooms")
+    scope: Scope = Field(default=Scope(), description="whose rooms, and which kinds of rooms")
     bridges: tuple[str, ...] = Field(default=(), description="accounts whose word on where a message comes from is believed")
     sync_wait: float = Field(default=30, gt=0, le=300, description="seconds the server may hold a sync open")
     timeline_limit: int = Field(default=100, ge=10, le=1000)

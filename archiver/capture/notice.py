@@ -80,7 +80,7 @@ class Notices:
                     await alarm.clear(tx, self._seat.org, room_id, alarm.NO_NOTICE)
                 self._later.pop(room_id, None)
         except MatrixError as error:
-            self._later[room_id] = now + 30
+            self._later[room_id] = now + 5
             if error.status in (403, 404) and not await self._is_member(room_id):
                 log.warning("No notice in %s: the room is gone or the archiver was removed from it (%s).", room_id, error)
                 await self._write(GONE, room_id, column(str(error)))

@@ -20,6 +20,7 @@ from archiver.capture.mending import Mender
 from archiver.capture.notice import Notices
 from archiver.capture.page import parse
 from archiver.capture.seat import Seat
+from archiver.capture.seating import Seating
 from archiver.capture.server_keys import ServerKeys
 from archiver.db import Pool, connect, require_current, tenant_tx
 from archiver.ledger import alarm
@@ -112,6 +113,8 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
             await keys.load(tx)
         megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
         committer = Committer(seat, megolm, keys, server, settings.archiver.bridges)
+        admin_token = settings.homeserver.admin_token.get_secret_value()
+        archivers = tuple(sorted({seat.user_id, *settings.archiver.together_with}))
         try:
             async with asyncio.TaskGroup() as tasks:
                 work = [
@@ -120,7 +123,8 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                         seat.beat(pool),
                         Fetcher(pool, vault, server, FileStore(settings.files), settings.archiver.media_max_bytes).run(stop),
                         History(pool, server, committer).run(stop),
-                        Gaps(pool, server, committer, settings.homeserver.admin_token.get_secret_value()).run(stop),
+                        Gaps(pool, server, committer, admin_token).run(stop),
+                        Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),
                         Mender(pool, server, committer).run(stop),
                         Notices(pool, server, seat, settings.organisation.name).run(stop),
                     )

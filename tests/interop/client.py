@@ -35,6 +35,7 @@ class Official:
     """A strict matrix-js-sdk client: it gives room keys to cross-signed devices only."""
 
     def __init__(self, homeserver: str, user_id: str, password: str) -> None:
+        self.user_id = user_id
         self._login = {"homeserver": homeserver, "user": user_id, "password": password}
         self._process: asyncio.subprocess.Process
         self._next = 0

@@ -58,12 +58,13 @@ async function login({ homeserver, user, password }) {
     return { user_id: answer.user_id, device_id: answer.device_id };
 }
 
-async function createRoom({ name, encrypted = true, invite = [], direct = false }) {
+async function createRoom({ name, encrypted = true, invite = [], direct = false, power_levels }) {
     const state = encrypted
         ? [{ type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } }]
         : [];
     const { room_id } = await client.createRoom({
         name, invite, is_direct: direct, preset: direct ? "trusted_private_chat" : "private_chat", initial_state: state,
+        power_level_content_override: power_levels,
     });
     return { room: room_id };
 }
@@ -84,6 +85,28 @@ async function sendMany({ room, bodies, gap_ms = 0 }) {
     for (const body of bodies) {
         const { event_id } = await client.sendEvent(room, EventType.RoomMessage, { msgtype: "m.text", body });
         ids.push(event_id);
+        if (gap_ms) await sleep(gap_ms);
+    }
+    return { event_ids: ids };
+}
+
+// Until the server has it, each under one transaction id, as a client does that comes back from a tunnel.
+async function sendSurely({ room, bodies, gap_ms = 0 }) {
+    await known(room);
+    const ids = [];
+    for (const body of bodies) {
+        const txn = client.makeTxnId();
+        const end = Date.now() + 120000;
+        for (;;) {
+            try {
+                const { event_id } = await client.sendEvent(room, null, EventType.RoomMessage, { msgtype: "m.text", body }, txn);
+                ids.push(event_id);
+                break;
+            } catch (error) {
+                if (Date.now() > end) throw error;
+                await sleep(300);
+            }
+        }
         if (gap_ms) await sleep(gap_ms);
     }
     return { event_ids: ids };
@@ -139,8 +162,12 @@ async function sendFile({ room, name, mime, base64, msgtype = "m.file" }) {
 
 const actions = {
     login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
-    send_file: sendFile,
+    send_file: sendFile, send_surely: sendSurely,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
+    kick: async ({ room, user }) => client.kick(room, user),
+    ban: async ({ room, user }) => client.ban(room, user),
+    get_state: async ({ room, type, key = "" }) => client.getStateEvent(room, type, key),
+    room_name: async ({ room }) => ({ name: (await known(room)).name }),
     invite: async ({ room, user }) => { await known(room); await client.invite(room, user); return {}; },
     state: async ({ room, type, content, key = "" }) => client.sendStateEvent(room, type, content, key),
     wait_members: async ({ room, count }) => {

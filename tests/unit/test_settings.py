@@ -1,5 +1,6 @@
 """The annotated file and the settings are the same list, with the same defaults."""
 
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ FILE = Path(__file__).parents[2] / "config" / "griffier.yaml"
 
 def plain(value):
     """A setting's value as YAML writes it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: plain(part) for name, part in asdict(value).items()}
     if hasattr(value, "get_secret_value"):
         return value.get_secret_value()
     if isinstance(value, Path):
