@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_TESTS := tests/interop
 
-.PHONY: setup demo test lint bench requirements clean
+.PHONY: setup demo test lint chaos bench requirements clean
 
 setup: $(BIN)/griffier            ## the virtual environment with the `griffier` command
 
@@ -24,6 +24,9 @@ lint: setup                       ## style, types, the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: setup                      ## the long form of the storm: 200 blows (GRIFFIER_CHAOS_SEED repeats one)
+	GRIFFIER_CHAOS_BLOWS=200 $(BIN)/python -m pytest -s tests/chaos/test_storm.py
 
 bench: setup                      ## ratios to a baseline measured in the same run
 	$(BIN)/python -m tests.bench

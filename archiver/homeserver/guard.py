@@ -76,9 +76,7 @@ class Guard:
         if event.type == "m.room.member" and event.content.get("membership") == "join":
             if seated is None and ("m.room.power_levels", "") in state:
                 self._api.run_as_background_process("griffier_seat", self._seat, event.state_key, event.room_id, state)
-        elif (
-            event.type == "m.room.power_levels" and seated is not None and _level(event.content, seated) < _needed(event.content)
-        ):
+        elif event.type == "m.room.power_levels" and seated and _level(event.content, seated) < _needed(event.content):
             self._api.run_as_background_process("griffier_voice", self._give_voice, event, seated)
 
     async def _give_voice(self, event: Any, archiver: str) -> None:

@@ -33,8 +33,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.interop]
 BLOWS = int(os.environ.get("GRIFFIER_CHAOS_BLOWS", "16"))
 SEED = int(os.environ.get("GRIFFIER_CHAOS_SEED", str(secrets.randbelow(10**6))))
 PARTS = {
-    "archive": b"archive", "synapse": b"synapse.app.homeserver", "postgres": b"-D", "bridge": b"bridge", "simulator": b"simulator",
-    "web": b"web",
+    "archive": b"archive", "synapse": b"synapse.app.homeserver", "postgres": b"-D", "bridge": b"bridge",
+    "simulator": b"simulator", "web": b"web",
 }  # fmt: skip
 
 
