@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     command("web", web, "serve the web application, until stopped")
     command("rooms", rooms, "list the conversations")
     command("status", status, "whether messages are being captured, and what is missing")
+    command("doctor", doctor, "what is wrong with capture, and what to do about it")
     command("rebuild", rebuild, "make the reading view again from the ledger")
     find = command("search", search, "search in all messages")
     find.add_argument("query", nargs="+", help='words that must all occur; OR, -word and "a phrase" work too')
@@ -204,7 +205,8 @@ async def rooms(settings: Settings, args: argparse.Namespace) -> int:
         {
             "room_id": room.room_id, "name": room.name, "messages": room.messages, "encrypted": room.encrypted,
             "network": room.network, "unreadable": room.unreadable, "deleted": room.deleted, "pruned": room.pruned,
-            "holes": room.holes, "unseen": room.unseen, "fetching": room.fetching,
+            "holes": room.holes, "unseen": room.unseen, "closed_up_to": room.closed_up_to,
+            "closed_at": room.closed_at.isoformat() if room.closed_at else None, "fetching": room.fetching,
             "archiver_is_member": room.seated, "notice_confirmed": room.noticed,
             "last_at": room.last_at.isoformat() if room.last_at else None,
         }
@@ -298,6 +300,22 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
     sounding_now = [each | {"raised_at": each["raised_at"].isoformat()} for each in alarms]
     _print(args, {"capturing": capturing, "seats": told, **counts, "alarms": sounding_now}, "\n".join(lines))
     return 0 if capturing else 1
+
+
+async def doctor(settings: Settings, args: argparse.Namespace) -> int:
+    """Everything that capture needs; exit code 1 when something is wrong."""
+    from archiver.capture.doctor import examine
+
+    async with opened(settings) as (pool, vault):
+        found = [finding async for finding in examine(settings, pool, vault)]
+    lines = [
+        f"PROBLEM  {finding.what}: {finding.problem}. {finding.advice}" if finding.problem else f"ok       {finding.what}"
+        for finding in found
+    ]
+    told = [{"what": finding.what, "problem": finding.problem or None, "advice": finding.advice} for finding in found]
+    sick = any(finding.problem for finding in found)
+    _print(args, {"healthy": not sick, "findings": told}, "\n".join(lines))
+    return 1 if sick else 0
 
 
 async def rebuild(settings: Settings, args: argparse.Namespace) -> int:

@@ -46,11 +46,14 @@ async def proxy(target: str) -> AsyncIterator[Proxy]:
         body = await request.read()
         made.seen.append((request.method, request.path, json.loads(body) if body[:1] == b"{" else None))
         headers = {name: value for name, value in request.headers.items() if name in ("Authorization", "Content-Type")}
-        async with http.request(request.method, target + request.raw_path, data=body, headers=headers) as answer:
-            raw = await answer.read()
-            if answer.content_type == "application/json" and answer.status == 200:
-                raw = json.dumps(made.change(request.path, json.loads(raw))).encode()
-            return web.Response(body=raw, status=answer.status, content_type=answer.content_type)
+        try:
+            async with http.request(request.method, target + request.raw_path, data=body, headers=headers) as answer:
+                raw = await answer.read()
+        except aiohttp.ClientError:
+            return web.Response(status=502)
+        if answer.content_type == "application/json" and answer.status == 200:
+            raw = json.dumps(made.change(request.path, json.loads(raw))).encode()
+        return web.Response(body=raw, status=answer.status, content_type=answer.content_type)
 
     app = web.Application(client_max_size=2**26)
     app.router.add_route("*", "/{path:.*}", handle)

@@ -116,6 +116,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "nl": "de afzender zegt dat dit bericht van buiten komt, maar is geen brug: de herkomst is niet overgenomen.",
         "en": "the sender says that this message comes from elsewhere but is no bridge: what it says of its origin was not taken over.",
     },
+    "closed": {"nl": "Aaneengesloten tot en met", "en": "Nothing missing up to and including"},
+    "closed_event": {"nl": "bericht", "en": "event"},
     "kind": {"nl": "Soort", "en": "Type"},
     "withdrawn": {"nl": "ingetrokken", "en": "withdrawn"},
     "members_left": {"nl": "Eerder deelnemer", "en": "Formerly members"},

@@ -105,6 +105,9 @@ async function sendSurely({ room, bodies, gap_ms = 0 }) {
             } catch (error) {
                 if (Date.now() > end) throw error;
                 await sleep(300);
+                const events = client.getRoom(room).getLiveTimeline().getEvents();
+                const failed = events.find((event) => event.getTxnId() === txn && event.status === "not_sent");
+                if (failed) client.cancelPendingEvent(failed);
             }
         }
         if (gap_ms) await sleep(gap_ms);

@@ -15,6 +15,9 @@ CREATE TABLE gap (
 );
 CREATE INDEX gap_due ON gap (org, due_at) WHERE state <> 'filled';
 
+-- The newest event all of whose ancestors are there is looked up by depth.
+CREATE INDEX record_depth ON record (org, room_id, depth DESC, event_id);
+
 -- Edges of before this table was there.
 INSERT INTO gap (org, room_id, event_id)
 SELECT DISTINCT org, room_id, prev_event_id FROM edge

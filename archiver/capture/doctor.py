@@ -1,0 +1,128 @@
+"""What is wrong with capture, and what to do about it: `griffier doctor`. Looks only; changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+
+from archiver.capture import cross_signing
+from archiver.capture.client import CaptureError, Homeserver, homeserver
+from archiver.capture.seat import Secrets
+from archiver.db import Pool, tenant_tx
+from archiver.ledger import alarm
+from archiver.ledger.sealing import Vault
+from archiver.settings import Settings
+
+ENOUGH_SPACE = 1_000_000_000  # bytes
+MAX_SKEW = 30.0  # seconds between our clock and the homeserver's
+SEAT = """
+    SELECT user_id, device_id, sealed_secrets, capturing, state, seen_at > now() - interval '1 minute' AS fresh FROM seat
+    WHERE org = $1 AND user_id = $2
+"""
+UNNOTICED = """
+    SELECT room_id FROM room WHERE org = $1 AND membership = 'join' AND notice_seen_at IS NULL ORDER BY first_seen_at LIMIT 10
+"""
+WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'"
+COUNTS = """
+    SELECT (SELECT count(*) FROM gap WHERE state <> 'filled' AND cause IS DISTINCT FROM 'not-visible') AS missing,
+           (SELECT count(*) FROM stretch WHERE failed IS NOT NULL) AS refused,
+           (SELECT count(*) FROM record WHERE unreadable IS NOT NULL AND unreadable <> 'redacted') AS unreadable,
+           (SELECT count(*) FROM media WHERE state = 'failed') AS files
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    problem: str = ""  # empty when all is well
+    advice: str = ""
+
+
+async def examine(settings: Settings, pool: Pool, vault: Vault) -> AsyncIterator[Finding]:
+    """Look at everything that capture needs, one thing at a time."""
+    yield await _store(pool)
+    yield _space(settings)
+    async with tenant_tx(pool, vault.org) as tx:
+        seat = await tx.fetchrow(SEAT, vault.org, settings.archiver.user_id)
+        unnoticed = [row["room_id"] for row in await tx.fetch(UNNOTICED, vault.org)]
+        counts = dict(await tx.fetchrow(COUNTS))
+        alarms = await alarm.sounding(tx, vault.org)
+    if seat is None:
+        yield Finding("the archiver's device", "it was never made", "Start 'griffier archive' and look at what it says.")
+    else:
+        state = "" if seat["capturing"] and seat["fresh"] else f"it is {seat['state']}, and has committed nothing for a minute"
+        yield Finding("capture", state, "Start 'griffier archive', or look in its log.")
+    try:
+        async with homeserver(settings.homeserver.url, settings.homeserver.timeout) as server:
+            yield await _clock(settings)
+            if seat is not None:
+                yield await _device(server, settings, vault, seat)
+    except CaptureError as error:
+        yield Finding("the homeserver", str(error), "Check homeserver.url, and that Synapse runs.")
+    yield Finding(
+        "the notice in every room",
+        f"it is not confirmed in {', '.join(unnoticed)}" if unnoticed else "",
+        "The archiver needs the level that a message takes there; its log says what was refused.",
+    )
+    advice = {
+        "missing": (
+            "events that others point at and that are missing",
+            "Set homeserver.admin_token; 'griffier rooms --json' tells where.",
+        ),
+        "refused": ("stretches of history that the homeserver refuses", "The log of 'griffier archive' tells why."),
+        "unreadable": ("messages that can't be read yet", "Their senders' clients must share the key; each shows its reason."),
+        "files": ("files that could not be fetched", "The log of 'griffier archive' tells why; they are not tried again."),
+    }
+    for name, (what, then) in advice.items():
+        yield Finding(what, f"there are {counts[name]}" if counts[name] else "", then)
+    for each in alarms:
+        yield Finding(f"alarm {each['kind']}", f"{each['subject']}: {each['detail']}", "It ends by itself when it is over.")
+
+
+async def _store(pool: Pool) -> Finding:
+    async with pool.acquire() as connection:
+        writable = await connection.fetchval(WRITABLE)
+    return Finding("the database", "" if writable else "it takes no writes", "It is a standby or read-only: check database.url.")
+
+
+def _space(settings: Settings) -> Finding:
+    folder = settings.files
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    problem = f"{folder} can't be written to" if not os.access(folder, os.W_OK) else ""
+    if not problem and free < ENOUGH_SPACE:
+        problem = f"{folder} has {free // 1_000_000} MB left"
+    return Finding("the folder of files", problem, "Make room, or set files_dir.")
+
+
+async def _clock(settings: Settings) -> Finding:
+    """Whether our clock agrees with the homeserver's."""
+    url = settings.homeserver.url.rstrip("/") + "/_matrix/client/versions"
+    try:
+        async with aiohttp.ClientSession() as http, http.get(url, timeout=aiohttp.ClientTimeout(total=10)) as answer:
+            told = answer.headers.get("Date")
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise CaptureError(f"{url} does not answer ({type(error).__name__})") from None
+    skew = abs(parsedate_to_datetime(told).timestamp() - time.time()) if told else 0.0
+    return Finding("the clock", f"it differs {skew:.0f} s from the homeserver's" if skew > MAX_SKEW else "", "Set both by NTP.")
+
+
+async def _device(server: Homeserver, settings: Settings, vault: Vault, seat: Any) -> Finding:
+    """Whether the homeserver shows others our device as signed: without that, strict clients give it no keys."""
+    user_id, device_id = seat["user_id"], seat["device_id"]
+    server.token = Secrets.read(vault.unwrap(seat["sealed_secrets"], f"seat|{user_id}")).access_token
+    if settings.archiver.as_token.get_secret_value():
+        server.identity = {"user_id": user_id, "device_id": device_id}
+    signed = cross_signing.is_signed(await cross_signing.query(server, user_id), user_id, device_id)
+    problem = "" if signed else f"the homeserver does not show {device_id} of {user_id} as cross-signed"
+    return Finding("the archiver's device", problem, "Restart 'griffier archive': it signs its device anew.")
