@@ -28,6 +28,7 @@ WAIT, MAX_WAIT = 2.0, 6 * 3600.0  # seconds until the second attempt, and at mos
 DUE = """
     SELECT room_id, event_id, attempts FROM gap
     WHERE org = $1 AND state <> 'filled' AND due_at <= now()
+      AND room_id IN (SELECT room_id FROM room WHERE room.org = gap.org AND room.user_id = $2)
       AND NOT EXISTS (SELECT FROM stretch WHERE stretch.org = gap.org AND stretch.room_id = gap.room_id AND failed IS NULL)
     ORDER BY due_at, room_id LIMIT 20
 """
@@ -52,12 +53,13 @@ class Gaps:
         self._committer = committer
         self._admin_token = admin_token
         self._org = committer.seat.org
+        self._user_id = committer.seat.user_id
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ask until told to stop."""
         while not stop.is_set():
             async with tenant_tx(self._pool, self._org) as tx:
-                due = await tx.fetch(DUE, self._org)
+                due = await tx.fetch(DUE, self._org, self._user_id)
             for gap in due:
                 await self._look_for(gap)
             if not due:

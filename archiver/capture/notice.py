@@ -21,7 +21,8 @@ MARK = "nl.griffier.notice"
 SETTLE = 1.5
 DUE = f"""
     SELECT room_id, notice_event_id FROM room
-    WHERE org = $1 AND membership = 'join' AND notice_seen_at IS NULL AND first_seen_at < now() - interval '{SETTLE} seconds'
+    WHERE org = $1 AND user_id = $2 AND membership = 'join' AND notice_seen_at IS NULL
+      AND first_seen_at < now() - interval '{SETTLE} seconds'
     ORDER BY first_seen_at LIMIT 20
 """  # noqa: S608 - a constant only
 SENT = "UPDATE room SET notice_event_id = $3 WHERE org = $1 AND room_id = $2"
@@ -59,7 +60,7 @@ class Notices:
         while not stop.is_set():
             now = asyncio.get_running_loop().time()
             async with tenant_tx(self._pool, self._seat.org) as tx:
-                rows = await tx.fetch(DUE, self._seat.org)
+                rows = await tx.fetch(DUE, self._seat.org, self._seat.user_id)
             for row in rows:
                 if self._later.get(row["room_id"], 0) <= now:
                     await self._try(row["room_id"], row["notice_event_id"], now)
