@@ -118,6 +118,15 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "closed": {"nl": "Aaneengesloten tot en met", "en": "Nothing missing up to and including"},
     "closed_event": {"nl": "bericht", "en": "event"},
+    "place": {"nl": "Plaats", "en": "Place"},
+    "poll": {"nl": "Peiling", "en": "Poll"},
+    "votes": {"nl": "Stemmen", "en": "Votes"},
+    "poll_ended": {"nl": "Peiling gesloten op", "en": "Poll closed on"},
+    "call": {"nl": "Oproep", "en": "Call"},
+    "call.invite": {"nl": "Oproep begonnen", "en": "Call started"},
+    "call.answer": {"nl": "Oproep aangenomen", "en": "Call answered"},
+    "call.reject": {"nl": "Oproep geweigerd", "en": "Call declined"},
+    "call.hangup": {"nl": "Oproep beëindigd", "en": "Call ended"},
     "kind": {"nl": "Soort", "en": "Type"},
     "withdrawn": {"nl": "ingetrokken", "en": "withdrawn"},
     "members_left": {"nl": "Eerder deelnemer", "en": "Formerly members"},
@@ -150,6 +159,11 @@ class Language:
         """Day and time with the offset from UTC, so that no reader has to guess."""
         local = moment.astimezone(ZONE).replace(microsecond=0)
         return f"{self.day(moment)} {local:%H:%M:%S} (UTC{local.isoformat()[-6:]})"
+
+    def call(self, kind: str) -> str:
+        """What happened in a call, by the type of the event that says so."""
+        name = kind.removeprefix("m.")
+        return self(name if name in TEXTS else "call")
 
     def reason(self, code: str) -> str:
         """Why a message can't be read."""

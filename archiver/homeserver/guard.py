@@ -64,6 +64,8 @@ class Guard:
         if event.type == "m.room.power_levels" and event.state_key == "":
             if ("m.room.power_levels", "") not in state:
                 await self._seat(event.sender, event.room_id, state)
+            elif ("m.room.tombstone", "") in state:
+                pass  # the room goes on elsewhere: a homeserver that upgrades it has everybody fall silent here
             elif (seated := self._seated(state)) is not None and _level(event.content, seated) < _needed(event.content):
                 text = SILENCING.format(archiver=seated, needed=_needed(event.content))
                 raise errors.SynapseError(403, text, "M_FORBIDDEN")
