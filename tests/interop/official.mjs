@@ -90,29 +90,44 @@ async function sendMany({ room, bodies, gap_ms = 0 }) {
     return { event_ids: ids };
 }
 
-// Until the server has it, each under one transaction id, as a client does that comes back from a tunnel.
-async function sendSurely({ room, bodies, gap_ms = 0 }) {
+// Until the server has it, under one transaction id, as a client does that comes back from a tunnel. The local echo is the memory
+// of what is being sent: it is sent again as it is, encrypted once, and it takes on the event's id when the server shows the event
+// although the answer to the request was lost.
+async function surely(room, start) {
     await known(room);
-    const ids = [];
-    for (const body of bodies) {
-        const txn = client.makeTxnId();
-        const end = Date.now() + 120000;
-        for (;;) {
-            try {
-                const { event_id } = await client.sendEvent(room, null, EventType.RoomMessage, { msgtype: "m.text", body }, txn);
-                ids.push(event_id);
-                break;
-            } catch (error) {
-                if (Date.now() > end) throw error;
-                await sleep(300);
-                const events = client.getRoom(room).getLiveTimeline().getEvents();
-                const failed = events.find((event) => event.getTxnId() === txn && event.status === "not_sent");
-                if (failed) client.cancelPendingEvent(failed);
-            }
+    const txn = client.makeTxnId();
+    let sending = start(txn);
+    const echo = client.getRoom(room).getEventForTxnId(txn);
+    for (const end = Date.now() + 120000; ; ) {
+        try {
+            const { event_id } = await sending;
+            return { event_id };
+        } catch (error) {
+            await sleep(300);
+            if (echo?.getId().startsWith("$")) return { event_id: echo.getId() };
+            if (Date.now() > end) throw new Error(`${error?.message ?? error} (${echo?.status})`);
+            if (echo?.status === "not_sent") sending = client.resendEvent(echo, client.getRoom(room));
         }
-        if (gap_ms) await sleep(gap_ms);
     }
-    return { event_ids: ids };
+}
+
+async function sendSurely({ room, body, content, type = EventType.RoomMessage, redacts, reason, file }) {
+    const pointer = file && (await patiently(() => uploadEncrypted(file)));
+    const said = content ?? (pointer ? fileContent(file, pointer) : { msgtype: "m.text", body });
+    return surely(room, (txn) => redacts
+        ? client.redactEvent(room, null, redacts, txn, { reason })
+        : client.sendEvent(room, null, type, said, txn));
+}
+
+// Again while the server is away.
+async function patiently(work) {
+    for (const end = Date.now() + 120000; ; await sleep(500)) {
+        try {
+            return await work();
+        } catch (error) {
+            if (Date.now() > end) throw error;
+        }
+    }
 }
 
 async function waitInvite({ timeout_ms = 20000 }) {
@@ -145,8 +160,7 @@ async function waitForText({ room, text, timeout_ms = 20000 }) {
     return told(found);
 }
 
-async function sendFile({ room, name, mime, base64, msgtype = "m.file" }) {
-    await known(room);
+async function uploadEncrypted({ base64 }) {
     const plain = Buffer.from(base64, "base64");
     const key = await crypto.subtle.generateKey({ name: "AES-CTR", length: 256 }, true, ["encrypt"]);
     const iv = new Uint8Array(16);
@@ -156,11 +170,19 @@ async function sendFile({ room, name, mime, base64, msgtype = "m.file" }) {
     const unpadded = (bytes) => Buffer.from(bytes).toString("base64").replace(/=+$/, "");
     const { content_uri } = await client.uploadContent(new Blob([data]), { type: "application/octet-stream" });
     const jwk = await crypto.subtle.exportKey("jwk", key);
-    const file = {
+    return {
         v: "v2", url: content_uri, iv: unpadded(iv), hashes: { sha256: unpadded(hash) },
         key: { alg: "A256CTR", ext: true, k: jwk.k, key_ops: ["encrypt", "decrypt"], kty: "oct" },
     };
-    return send({ room, content: { msgtype, body: name, info: { mimetype: mime, size: plain.length }, file } });
+}
+
+function fileContent({ name, mime, base64, msgtype = "m.file" }, file) {
+    return { msgtype, body: name, info: { mimetype: mime, size: Buffer.from(base64, "base64").length }, file };
+}
+
+async function sendFile({ room, ...file }) {
+    await known(room);
+    return send({ room, content: fileContent(file, await uploadEncrypted(file)) });
 }
 
 const actions = {
