@@ -34,6 +34,7 @@ async function login({ homeserver, user, password }) {
         accessToken: answer.access_token,
         userId: answer.user_id,
         deviceId: answer.device_id,
+        localTimeoutMs: 30000,
     });
     await client.initRustCrypto({ useIndexedDB: false });
     const crypto = client.getCrypto();
@@ -69,8 +70,8 @@ async function createRoom({ name, encrypted = true, invite = [], direct = false,
     return { room: room_id };
 }
 
-async function known(room) {
-    return until(() => client.getRoom(room)?.getMyMembership() === "join" && client.getRoom(room), 20000, `room ${room}`);
+async function known(room, timeout = 20000) {
+    return until(() => client.getRoom(room)?.getMyMembership() === "join" && client.getRoom(room), timeout, `room ${room}`);
 }
 
 async function send({ room, content, body, type = EventType.RoomMessage }) {
@@ -94,7 +95,7 @@ async function sendMany({ room, bodies, gap_ms = 0 }) {
 // of what is being sent: it is sent again as it is, encrypted once, and it takes on the event's id when the server shows the event
 // although the answer to the request was lost.
 async function surely(room, start) {
-    await known(room);
+    await known(room, 120000);
     const txn = client.makeTxnId();
     let sending = start(txn);
     const echo = client.getRoom(room).getEventForTxnId(txn);
