@@ -12,10 +12,10 @@ from typing import Any
 from nio.crypto.attachments import decrypt_attachment
 from nio.exceptions import EncryptionError
 
-from archiver.capture.client import CaptureError, Homeserver
+from archiver.capture.client import CaptureError, Homeserver, HomeserverUnreachable
 from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.canonical import HostileJson, JsonObject, column, parse_object
-from archiver.ledger.files import FileStore
+from archiver.ledger.files import FileStore, StoreError
 from archiver.ledger.record import Arrival, Record, moment
 from archiver.ledger.sealing import Vault, bound, month_of
 
@@ -24,14 +24,19 @@ log = logging.getLogger(__name__)
 ADD = """
     INSERT INTO media (org, room_id, event_id, part, sealed_source) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
 """
-# Taken for ten minutes: a crash in between leaves it to the next process.
+# Taken for a moment that is made longer as long as we fetch: a crash in between leaves it to the next process soon.
+LEASE = 15.0  # seconds
 TAKE = """
-    UPDATE media SET attempts = attempts + 1, due_at = now() + interval '10 minutes'
+    UPDATE media SET attempts = attempts + 1, due_at = now() + make_interval(secs => $2)
     WHERE (org, room_id, event_id, part) IN (
         SELECT org, room_id, event_id, part FROM media WHERE state = 'waiting' AND due_at <= now()
           AND room_id IN (SELECT room_id FROM room WHERE room.org = media.org AND room.user_id = $1)
         ORDER BY due_at LIMIT 4 FOR UPDATE SKIP LOCKED)
     RETURNING room_id, event_id, part, sealed_source, attempts
+"""
+HOLD = """
+    UPDATE media SET due_at = now() + make_interval(secs => $5)
+    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = $4 AND state = 'waiting'
 """
 STORED = """
     UPDATE media SET state = 'stored', address = $5, size = $6, stored_at = now(), problem = NULL
@@ -42,6 +47,7 @@ FAILED = """
     WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = $4
 """
 MAX_ATTEMPTS = 8
+STORE_AGAIN = 10.0  # seconds
 
 
 def sources(content: JsonObject) -> Iterator[tuple[str, JsonObject]]:
@@ -106,13 +112,27 @@ class Fetcher:
         """Fetch until told to stop."""
         while not stop.is_set():
             async with tenant_tx(self._pool, self._vault.org) as tx:
-                rows = await tx.fetch(TAKE, self._user_id)
+                rows = await tx.fetch(TAKE, self._user_id, LEASE)
                 opened = await self._vault.open_many(
                     tx, [(row["room_id"], f"{row['event_id']}|{row['part']}", row["sealed_source"]) for row in rows]
                 )
-            await asyncio.gather(*(self._fetch(row, raw) for row, raw in zip(rows, opened, strict=True) if raw))
+            async with asyncio.TaskGroup() as tasks:
+                for row, raw in zip(rows, opened, strict=True):
+                    if raw:
+                        tasks.create_task(self._hold_and_fetch(row, raw))
             if not rows:
                 await _pause(stop, 0.5)
+
+    async def _hold_and_fetch(self, row: Any, raw: bytes) -> None:
+        place = self._vault.org, row["room_id"], row["event_id"], row["part"]
+        fetching = asyncio.ensure_future(self._fetch(row, raw))
+        try:
+            while not (await asyncio.wait({fetching}, timeout=LEASE / 3))[0]:
+                async with tenant_tx(self._pool, self._vault.org) as tx:
+                    await tx.execute(HOLD, *place, LEASE)
+            fetching.result()
+        finally:
+            fetching.cancel()
 
     async def _fetch(self, row: Any, raw: bytes) -> None:
         place = self._vault.org, row["room_id"], row["event_id"], row["part"]
@@ -122,7 +142,7 @@ class Fetcher:
             if source.get("key"):
                 content = await asyncio.to_thread(decrypt, content, source)
         except (CaptureError, EncryptionError) as error:
-            final = row["attempts"] >= MAX_ATTEMPTS
+            final = row["attempts"] >= MAX_ATTEMPTS and not isinstance(error, HomeserverUnreachable)
             log.warning(
                 "A file of %s in %s can't be fetched (attempt %d): %s", row["event_id"], row["room_id"], row["attempts"], error
             )
@@ -130,12 +150,18 @@ class Fetcher:
                 wait = float(min(3600, 2 ** row["attempts"]))
                 await tx.execute(FAILED, *place, "failed" if final else "waiting", column(str(error)), wait)
             return
-        async with tenant_tx(self._pool, self._vault.org) as tx:
-            sent_at = await tx.fetchval(
-                "SELECT sent_at FROM record WHERE org = $1 AND room_id = $2 AND event_id = $3", *place[:3]
-            )
-            address = await self._files.write(self._vault, tx, row["room_id"], sent_at, content)
-            await tx.execute(STORED, *place, address, len(content))
+        try:
+            async with tenant_tx(self._pool, self._vault.org) as tx:
+                sent_at = await tx.fetchval(
+                    "SELECT sent_at FROM record WHERE org = $1 AND room_id = $2 AND event_id = $3", *place[:3]
+                )
+                address = await self._files.write(self._vault, tx, row["room_id"], sent_at, content)
+                await tx.execute(STORED, *place, address, len(content))
+        except StoreError as error:
+            # A full disk holds up files, never the messages; as soon as there is room again, what waits is fetched.
+            log.error("A file of %s in %s can't be kept: %s", row["event_id"], row["room_id"], error)  # noqa: TRY400 - said
+            async with tenant_tx(self._pool, self._vault.org) as tx:
+                await tx.execute(FAILED, *place, "waiting", column(str(error)), STORE_AGAIN)
 
 
 def decrypt(content: bytes, source: JsonObject) -> bytes:
