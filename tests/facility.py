@@ -151,8 +151,7 @@ class Facility:
 async def facility(
     stack: RunningStack, folder: Path, *, homeserver: str = "", database: str = "", **more: str
 ) -> AsyncIterator[Facility]:
-    """An empty archive with an account of its own on the stack's homeserver, in its Postgres or that of `database`; no process
-    yet."""
+    """An empty archive with an account on the stack's homeserver, in its Postgres or that of `database`; no process yet."""
     name = f"a{secrets.token_hex(4)}"
     user_id, password = await stack.register(f"archief-{name}")
     database = database or stack.database

@@ -123,8 +123,8 @@ def lacking(said: Sequence[Saying], held: dict[str, Any], stored: Room, digests:
     missing = held.keys() - stored.records.keys()
     pruned = {event_id for event_id, record in stored.records.items() if not record.content_matches}
     unread = [
-        f"{one.event_id} ({stored.records[one.event_id].unreadable})"
-        for one in said
+        f"{one.event_id} ({stored.records[one.event_id].unreadable}), number {number} of {len(said)} in the room"
+        for number, one in enumerate(said)
         if one.event_id in stored.records and stored.records[one.event_id].unreadable and one.event_id not in pruned
     ]
     unfetched = [

@@ -51,5 +51,7 @@ def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk | None]:
 def mount(path: Path, megabytes: int) -> str:
     """Mount a tmpfs; returns why that was refused, nothing when it was not."""
     options = f"size={megabytes}m,mode=755"
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "griffier-chaos", path], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "griffier-chaos", path], capture_output=True, text=True, check=False
+    )
     return done.stderr.strip() if done.returncode else ""

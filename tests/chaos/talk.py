@@ -54,6 +54,8 @@ class Talker:
             opened = await self._official.do("create_room", name="In de storm", invite=[self._archiver], timeout=PATIENCE)
         except AssertionError:
             return
+        # A client that has not yet been told of an invitation gives no key to who was invited.
+        await self._official.do("wait_member", room=opened["room"], user=self._archiver, timeout=PATIENCE)
         self._rooms.append(opened["room"])
         await self._say("text", opened["room"])
 

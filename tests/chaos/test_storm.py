@@ -1,5 +1,5 @@
-"""A storm: under load from real encrypted clients, processes are killed, stopped, frozen and cut off at random moments, disks fill
-up and the clock jumps.
+"""A storm: under load from real encrypted clients, processes are killed, stopped, frozen and cut off at random moments, disks are
+filled and the clock jumps.
 
 Afterwards the archive is compared with what the homeserver holds, event by event: none missing, none twice, none altered, every
 message read. The seed is printed, and GRIFFIER_CHAOS_SEED repeats it; GRIFFIER_CHAOS_BLOWS sets how many (`make chaos`: 200).
@@ -78,9 +78,7 @@ async def test_nothing_is_lost_doubled_or_altered_in_a_storm(folder: Path) -> No
 
 async def _weather(storm: Storm, stack: RunningStack, archive: Facility, officials: list[Official]) -> None:
     room = await _gather(archive, officials)
-    talkers = [
-        Talker(official, room, archive.user_id, random.Random(SEED + number)) for number, official in enumerate(officials)
-    ]
+    talkers = [Talker(official, room, archive.user_id, random.Random(SEED + number)) for number, official in enumerate(officials)]
     done, began = asyncio.Event(), time.monotonic()
     async with asyncio.TaskGroup() as talking:
         for talker in talkers:

@@ -203,6 +203,10 @@ const actions = {
     },
     rename: async ({ name }) => client.setDisplayName(name),
     upgrade: async ({ room, version }) => ({ room: (await client.upgradeRoom(room, version)).replacement_room }),
+    wait_member: async ({ room, user }) => {
+        await until(() => client.getRoom(room)?.getMember(user), 120000, `${user} in ${room}`);
+        return {};
+    },
     new_session: async ({ room }) => { await client.getCrypto().forceDiscardSession(room); return {}; },
     redact: async ({ room, event_id, reason }) => client.redactEvent(room, event_id, undefined, { reason }),
     quit: async () => {
