@@ -59,7 +59,8 @@ class ServerKeys:
         if server_name == self._own_name:
             return [await self._server.call("GET", "/_matrix/key/v2/server")]
         answer = await self._server.call("GET", f"/_matrix/key/v2/query/{server_name}")
-        return [keys for keys in answer.get("server_keys", []) if isinstance(keys, dict)]
+        told = answer.get("server_keys")
+        return [keys for keys in told if isinstance(keys, dict)] if isinstance(told, list) else []
 
     def _learn(self, server_name: str, key_id: str, public_key: str) -> None:
         try:

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from unpaddedbase64 import decode_base64, encode_base64
 
-from archiver.ledger.canonical import HostileJson, JsonObject, canonical
+from archiver.ledger.canonical import HostileJson, JsonObject, canonical, usable
 
 KEYS_KEPT = frozenset(
     {
@@ -110,8 +110,8 @@ def event_id(pdu: JsonObject, rules: Rules) -> str:
     """The event's id. Raises HostileJson when the event has no canonical form."""
     if not rules.id_is_hash:
         given = pdu.get("event_id")
-        if not isinstance(given, str):
-            raise HostileJson("it has no event id")
+        if not usable(given):
+            raise HostileJson("it has no event id that can be used")
         return given
     form = redacted_form(pdu, rules)
     form.pop("signatures", None)
