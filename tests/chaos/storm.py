@@ -23,6 +23,8 @@ PARTS = {
 }  # fmt: skip
 HOURS = 3600
 
+Blow = Callable[[], Awaitable[None]]
+
 
 def children(parent: int) -> dict[int, list[bytes]]:
     """The processes directly under one, with their command lines."""
@@ -57,21 +59,22 @@ class Storm:
         self._clock = clock
         self.log: list[str] = []
 
-    def blows(self, number: int) -> list[Callable[[], Awaitable[None]]]:
-        """So many blows in a random order; each kind that this machine can do comes by, mostly at what may not lose anything."""
-        kinds = {
-            self._kill_archiver: 5, self._stop_archiver: 1, self._freeze_archiver: 1, self._cut: 2, self._kill_part: 4,
-            self._freeze_part: 1, self._restart_part: 2, self._kill_database: 1, self._restart_database: 1,
-        }  # fmt: skip
-        kinds |= dict.fromkeys((functools.partial(self._fill, name) for name in self._disks), 1)
-        if self._clock is not None:
-            kinds[self._jump] = 2
-        once = list(kinds)[:number]
-        chosen = once + self._chance.choices(list(kinds), list(kinds.values()), k=number - len(once))
+    def blows(self, kills: int) -> list[Blow]:
+        """So many kills, mostly of what may lose nothing, and half as many other blows, in a random order.
+
+        Each kind of blow that this machine can do comes by at least once.
+        """
+        killing: list[Blow] = [self._kill_archiver, self._kill_part, self._kill_database]
+        others: list[Blow] = [
+            self._stop_archiver, self._freeze_archiver, self._cut, self._freeze_part, self._restart_part, self._restart_database,
+            *(functools.partial(self._fill, name) for name in sorted(self._disks)), *([self._jump] if self._clock else []),
+        ]  # fmt: skip
+        chosen = [*killing, *self._chance.choices(killing, [5, 4, 1], k=kills - len(killing))]
+        chosen += [*others, *self._chance.choices(others, k=max(0, kills // 2 - len(others)))]
         self._chance.shuffle(chosen)
         return chosen
 
-    async def strike(self, blow: Callable[[], Awaitable[None]]) -> None:
+    async def strike(self, blow: Blow) -> None:
         """One blow, and a moment's rest."""
         await blow()
         await asyncio.sleep(self._chance.uniform(0.1, 1.2))

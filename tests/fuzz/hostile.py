@@ -53,6 +53,11 @@ class Hostile:
             event = self.bend(event)
         return event if isinstance(event, dict) else {"content": event}
 
+    def bent(self, value: Any, seed: int) -> Any:
+        """The same change to the same value, each time for this seed."""
+        self._chance.seed(seed)
+        return self.bend(value)
+
     def bend(self, value: Any) -> Any:
         """One change somewhere in a value, or of the whole of it."""
         found = list(places(value))

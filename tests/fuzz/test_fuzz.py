@@ -4,6 +4,8 @@ import json
 import os
 import random
 import secrets
+import subprocess
+import sys
 
 from tests.fuzz.hostile import Hostile, real_page
 from tests.fuzz.pure import take_event, take_page
@@ -23,6 +25,13 @@ def test_nothing_that_a_homeserver_can_send_is_too_much_for_the_event_path():
     for _ in range(100):
         page = hostile.bend(hostile.bend(real_page()))
         take_page(hostile.torn(json.dumps(page).encode()) if chance.random() < 0.2 else json.dumps(page).encode())
+
+
+def test_the_guided_fuzzer_finds_nothing_in_a_short_run():
+    command = [sys.executable, "-m", "tests.fuzz.guided", "--runs", "5000", "--seed", str(1 + SEED)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert "without a crash" in done.stdout or "skipped" in done.stdout
 
 
 async def test_hostile_pages_are_kept_and_flagged_and_their_good_neighbours_are_read(archive, caplog):
