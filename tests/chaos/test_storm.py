@@ -56,13 +56,13 @@ async def test_nothing_is_lost_doubled_or_altered_in_a_storm(folder: Path) -> No
         made.mkdir(mode=0o755)
     timepiece = clock(own)
     with small_disk(folder / "database", 256) as ledger_disk, small_disk(folder / "files", 16) as files_disk:
-        disks = {name: disk for name, disk in (("database", ledger_disk), ("files", files_disk)) if disk}
+        disks = {name: disk for name, disk in (("database", ledger_disk), ("files", files_disk)) if disk.fillable}
         async with (
             running_stack(stack_folder) as stack,
             proxy(stack.homeserver) as between,
-            database(folder / "database", own / "postgres.log") as postgres,
+            database(ledger_disk.path, own / "postgres.log") as postgres,
             facility(
-                stack, own, homeserver=between.url, database=postgres.url, FILES_DIR=str(folder / "files")
+                stack, own, homeserver=between.url, database=postgres.url, FILES_DIR=str(files_disk.path)
             ) as archive,
             _officials(stack) as officials,
         ):  # fmt: skip
