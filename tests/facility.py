@@ -32,6 +32,7 @@ class Proxy:
     url: str
     change: Change = lambda _, answer: answer
     held: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: requests wait, as on a cut line
+    lost: Callable[[str], bool] = lambda _: False  # whether the answer to a request for this path is lost on its way
     seen: list[tuple[str, str, Any]] = field(default_factory=list)  # (method, path, body)
 
 
@@ -50,6 +51,8 @@ async def proxy(target: str) -> AsyncIterator[Proxy]:
             async with http.request(request.method, target + request.raw_path, data=body, headers=headers) as answer:
                 raw = await answer.read()
         except aiohttp.ClientError:
+            return web.Response(status=502)
+        if made.lost(request.path):
             return web.Response(status=502)
         if answer.content_type == "application/json" and answer.status == 200:
             raw = json.dumps(made.change(request.path, json.loads(raw))).encode()

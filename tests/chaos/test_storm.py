@@ -89,6 +89,8 @@ async def _weather(storm: Storm, stack: RunningStack, archive: Facility, officia
         done.set()
     said = [one for talker in talkers for one in talker.said]
     print(f"{len(said)} sayings, {len(storm.log)} blows in {time.monotonic() - began:.0f} s: {', '.join(storm.log)}")
+    log = (archive.folder / "postgres.log").read_text(errors="replace")
+    print(f"The archive's Postgres found no space {log.count('No space left')} times, and gave up {log.count('PANIC')} times.")
     own_files = Path(archive.env["GRIFFIER_FILES_DIR"])
     stack_folder = Path(stack.data_dir)
     for one in (

@@ -1,7 +1,7 @@
 // The official's client: matrix-js-sdk with its Rust cryptography, in strict mode, driven over stdin and stdout by lines of JSON:
 // {"id": 1, "do": "send", ...} is answered by {"id": 1, "ok": ...} or {"id": 1, "error": "..."}.
 import { createInterface } from "node:readline";
-import { createClient, ClientEvent, EventType } from "matrix-js-sdk";
+import { createClient, ClientEvent, EventType, MatrixScheduler } from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 import { OnlySignedDevicesIsolationMode } from "matrix-js-sdk/lib/crypto-api/index.js";
 
@@ -35,6 +35,9 @@ async function login({ homeserver, user, password }) {
         userId: answer.user_id,
         deviceId: answer.device_id,
         localTimeoutMs: 30000,
+        // As always, but what the server has shown it has taken in is not sent again.
+        scheduler: new MatrixScheduler((event, attempts, error) =>
+            taken(event) ? -1 : MatrixScheduler.RETRY_BACKOFF_RATELIMIT(event, attempts, error)),
     });
     await client.initRustCrypto({ useIndexedDB: false });
     const crypto = client.getCrypto();
@@ -92,25 +95,25 @@ async function sendMany({ room, bodies, gap_ms = 0 }) {
 }
 
 // Until the server has it, under one transaction id, as a client does that comes back from a tunnel. The local echo is the memory
-// of what is being sent: it is sent again as it is, encrypted once, and it takes on the event's id when the server shows the event
-// although the answer to the request was lost.
+// of what is being sent: it is sent again as it is, encrypted once, and it takes on the event's id as soon as the server answers,
+// or shows the event although its answer was lost.
 async function surely(room, start) {
     await known(room, 120000);
     const txn = client.makeTxnId();
-    let sending = start(txn);
+    let problem = "";
+    const note = (error) => (problem = String(error?.message ?? error));
+    start(txn).catch(note);
     const echo = client.getRoom(room).getEventForTxnId(txn);
-    for (const end = Date.now() + 120000; ; ) {
-        try {
-            const { event_id } = await sending;
-            return { event_id };
-        } catch (error) {
-            await sleep(300);
-            if (echo?.getId().startsWith("$")) return { event_id: echo.getId() };
-            if (Date.now() > end) throw new Error(`${error?.message ?? error} (${echo?.status})`);
-            if (echo?.status === "not_sent") sending = client.resendEvent(echo, client.getRoom(room));
-        }
+    for (const end = Date.now() + 120000; Date.now() < end; await sleep(20)) {
+        if (taken(echo)) return { event_id: echo.getId() };
+        if (echo.status !== "not_sent") continue;
+        await sleep(300);
+        if (echo.status === "not_sent") client.resendEvent(echo, client.getRoom(room)).catch(note);
     }
+    throw new Error(`not taken in within two minutes (${echo.status}): ${problem}`);
 }
+
+const taken = (event) => event.getId().startsWith("$");
 
 async function sendSurely({ room, body, content, type = EventType.RoomMessage, redacts, reason, file }) {
     const pointer = file && (await patiently(() => uploadEncrypted(file)));
