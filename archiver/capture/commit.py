@@ -11,7 +11,7 @@ from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
-from archiver.capture import media, server_keys
+from archiver.capture import media, notice, server_keys
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import REPLAYED, Megolm, Ref
@@ -103,6 +103,7 @@ class Committer:
             read = [pair for room in page.rooms for pair in self._read(room.room_id, room.events)]
             added = await self._append(tx, read, fresh=new_sessions)
             await self._ask_for_keys(tx, added)
+            await notice.note_deleted(tx, self.seat.org, [place for each in added if (place := each.deletes)])
             await self._open_waiting(tx, new_sessions)
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:

@@ -156,6 +156,8 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
             await _join(server, seat, room_id)
         for room_id, via in page.successors():
             await _join(server, seat, room_id, via)
+        if seat.must_sign(page.changed_devices):
+            await seat.cross_sign(server, settings.archiver)
         olm = seat.olm
         few = olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL
         if few or page.needs_fallback_key:
