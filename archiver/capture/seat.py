@@ -225,6 +225,7 @@ async def _take(connection: Connection, seat: Seat, stop: asyncio.Event) -> bool
     standing_by = False
     while not stop.is_set():
         if await connection.fetchval(TAKE, name):
+            await seat.stopped("starting")  # what was said of the process before us does not hold for us
             return True
         if not standing_by:
             log.info("Another process drives the archiver %s. This one stands by.", seat.user_id)
