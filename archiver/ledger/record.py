@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from typing import Any
 
 from archiver.db import Connection
 from archiver.ledger import graph
-from archiver.ledger.canonical import HostileJson, JsonObject, canonical, column, parse_object
-from archiver.ledger.event import Checks, Rules, signed_form
+from archiver.ledger.canonical import HostileJson, JsonObject, column, parse_object
+from archiver.ledger.event import Checks, Rules, Written, write
 from archiver.ledger.sealing import Vault, bound, month_of
 
 SALT = 32
@@ -38,6 +37,8 @@ class Arrival:
     unreadable: str | None = None  # why there is no payload
     message_index: int | None = None  # its place in its Megolm session
     doubts: tuple[str, ...] = ()  # what speaks against believing it: other-sender, other-room
+    written: Written | None = None  # the event as bytes, where the checks have made them already
+    said: JsonObject | None = None  # the payload as JSON, where it has been read already
 
     @property
     def session_id(self) -> str | None:
@@ -78,12 +79,12 @@ def relation(event: JsonObject) -> tuple[str | None, str | None]:
     return None, None
 
 
-def payload_type(payload: bytes | None) -> str | None:
-    """The event type of a decrypted payload; `?` when it can't be read as an event."""
+def payload_type(payload: bytes | None, said: JsonObject | None = None) -> str | None:
+    """The event type of a decrypted payload; `?` when it can't be read as an event. `said` is the payload, if read already."""
     if payload is None:
         return None
     try:
-        kind = parse_object(payload).get("type")
+        kind = (parse_object(payload) if said is None else said).get("type")
     except HostileJson:
         return "?"
     return column(kind) if isinstance(kind, str) else "?"
@@ -134,12 +135,13 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
         return set()
     arrivals = list({(a.room_id, a.event_id): a for a in reversed(arrivals)}.values())[::-1]
     times = [moment(a.event.get("origin_server_ts")) for a in arrivals]
-    keys = await vault.keys_for(tx, {(a.room_id, month_of(t)) for a, t in zip(arrivals, times, strict=True)})
+    months = [(arrival.room_id, month_of(sent_at)) for arrival, sent_at in zip(arrivals, times, strict=True)]
+    keys = await vault.keys_for(tx, set(months))
     rows = []
-    for arrival, sent_at in zip(arrivals, times, strict=True):
-        event, key = arrival.event, keys[arrival.room_id, month_of(sent_at)]
+    for arrival, sent_at, month in zip(arrivals, times, months, strict=True):
+        event, key = arrival.event, keys[month]
         state_key, sender, depth = event.get("state_key"), event.get("sender"), event.get("depth")
-        salt, plain = secrets.token_bytes(SALT), _bytes(event)
+        salt, written = secrets.token_bytes(SALT), arrival.written or write(event, arrival.rules)
         sealed_payload = None
         if arrival.payload is not None:
             sealed_payload = key.seal(arrival.payload, _context(vault, arrival.room_id, arrival.event_id, "payload"))
@@ -152,9 +154,9 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
                 arrival.checks.id_matches, arrival.checks.content_matches,
                 " ".join(map(column, arrival.checks.signed_by)), " ".join(map(column, arrival.checks.unsigned_by)),
                 column(arrival.session_id) if arrival.session_id else None,
-                key.seal(salt + plain, _context(vault, arrival.room_id, arrival.event_id, "event")),
-                hmac.digest(salt, _bytes(signed_form(event, arrival.rules)), hashlib.sha256),
-                sealed_payload, payload_type(arrival.payload), arrival.unreadable,
+                key.seal(salt + written.whole, _context(vault, arrival.room_id, arrival.event_id, "event")),
+                hmac.digest(salt, written.signed, hashlib.sha256),
+                sealed_payload, payload_type(arrival.payload, arrival.said), arrival.unreadable,
                 arrival.message_index, " ".join(arrival.doubts),
             )
         )  # fmt: skip
@@ -278,14 +280,6 @@ async def unseal(tx: Connection, vault: Vault, rows: Sequence[Any]) -> list[Reco
         )
         for row, plain in zip(rows, events, strict=True)
     ]
-
-
-def _bytes(event: JsonObject) -> bytes:
-    """Canonical JSON; what has no canonical form is kept as near to it as JSON allows, so that nothing is lost."""
-    try:
-        return canonical(event)
-    except HostileJson:
-        return json.dumps(event, sort_keys=True).encode()
 
 
 def _context(vault: Vault, room_id: str, event_id: str, what: str) -> bytes:
