@@ -42,6 +42,7 @@ class Opened:
     unreadable: str | None
     index: int | None = None  # the message's place in its session
     doubts: tuple[str, ...] = ()
+    said: JsonObject | None = None  # the payload as JSON; None when it is none
 
 
 class Megolm:
@@ -100,17 +101,17 @@ class Megolm:
             late = "index" in str(error).lower()
             return Opened(None, "key-starts-later" if late else "wrong-key")
         payload = bytes(message.plaintext)
+        said = _object(payload)
         doubts = []
         if giver is not None and giver != event.get("sender"):
             doubts.append(OTHER_SENDER)
-        if not _belongs(payload, room_id):
+        if said is not None and said.get("room_id") != room_id:  # what can't be read as JSON is kept all the same
             doubts.append(OTHER_ROOM)
-        return Opened(payload, None, message.message_index, tuple(doubts))
+        return Opened(payload, None, message.message_index, tuple(doubts), said)
 
 
-def _belongs(payload: bytes, room_id: str) -> bool:
-    """Whether a payload says it was meant for this room; one that can't be read as JSON is kept all the same."""
+def _object(payload: bytes) -> JsonObject | None:
     try:
-        return parse_object(payload).get("room_id") == room_id
+        return parse_object(payload)
     except HostileJson:
-        return True
+        return None

@@ -122,7 +122,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                     for task in (
                         seat.beat(pool),
                         Fetcher(pool, vault, server, FileStore(settings.files), settings.archiver.media_max_bytes).run(stop),
-                        History(pool, server, committer).run(stop),
+                        History(pool, server, committer, settings.archiver.history_pause).run(stop),
                         Gaps(pool, server, committer, admin_token).run(stop),
                         Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),
                         Mender(pool, server, committer).run(stop),

@@ -122,10 +122,12 @@ TAKEN = """
     WHERE r.org = $1 GROUP BY 1, 2, 3
 """
 # Set once: a record that has a payload keeps it, whatever comes later.
-SET_PAYLOAD = """
-    UPDATE record SET sealed_payload = $4, payload_type = $5, opened_at = now(), unreadable = NULL,
-                      message_index = $6, doubts = $7
-    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND sealed_payload IS NULL
+SET_PAYLOADS = """
+    UPDATE record SET sealed_payload = p.sealed, payload_type = p.kind, opened_at = now(), unreadable = NULL,
+                      message_index = p.index, doubts = string_to_array(p.doubts, ' ')
+    FROM unnest($2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[])
+        AS p (room_id, event_id, sealed, kind, index, doubts)
+    WHERE org = $1 AND record.room_id = p.room_id AND record.event_id = p.event_id AND sealed_payload IS NULL
 """
 
 
@@ -181,16 +183,29 @@ async def mark_unread(tx: Connection, org: int, records: set[tuple[str, str]]) -
         await tx.execute(MARK_UNREAD, org, *zip(*records, strict=True))
 
 
-async def set_payload(
-    tx: Connection, vault: Vault, record: Record, payload: bytes, index: int | None, doubts: Sequence[str]
-) -> None:
-    """Add what an encrypted event says, once its key has come."""
-    keys = await vault.keys_for(tx, {(record.room_id, month_of(record.sent_at))})
-    key = keys[record.room_id, month_of(record.sent_at)]
-    sealed = key.seal(payload, _context(vault, record.room_id, record.event_id, "payload"))
-    values = sealed, payload_type(payload), index, list(doubts)
-    await tx.execute(SET_PAYLOAD, vault.org, record.room_id, record.event_id, *values)
-    await mark_unread(tx, vault.org, {(record.room_id, record.event_id)})
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an encrypted event turned out to say, once its key had come."""
+
+    record: Record
+    payload: bytes
+    message_index: int | None
+    doubts: tuple[str, ...] = ()
+
+
+async def set_payloads(tx: Connection, vault: Vault, readings: Sequence[Reading]) -> None:
+    """Add what encrypted events say."""
+    if not readings:
+        return
+    months = [(reading.record.room_id, month_of(reading.record.sent_at)) for reading in readings]
+    keys = await vault.keys_for(tx, set(months))
+    rows = []
+    for reading, month in zip(readings, months, strict=True):
+        place = reading.record.room_id, reading.record.event_id
+        sealed = keys[month].seal(reading.payload, _context(vault, *place, "payload"))
+        rows.append((*place, sealed, payload_type(reading.payload), reading.message_index, " ".join(reading.doubts)))
+    await tx.execute(SET_PAYLOADS, vault.org, *zip(*rows, strict=True))
+    await mark_unread(tx, vault.org, {(reading.record.room_id, reading.record.event_id) for reading in readings})
 
 
 COLUMNS = """org, room_id, event_id, type, state_key, sender, sent_at, captured_at, depth, rel_type, relates_to, id_matches,

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import ledger
+from tests.bench.archive import reachable
 
 IDEAS = {"ledger": ledger.run}
 
@@ -16,8 +17,7 @@ async def main(names: list[str]) -> None:
     """Measure what is named, or everything, each in a folder of its own that is removed afterwards."""
     for name in names or IDEAS:
         with tempfile.TemporaryDirectory(prefix="griffier-bench-") as folder:
-            Path(folder).chmod(0o755)
-            await IDEAS[name](Path(folder))
+            await IDEAS[name](reachable(Path(folder)))
 
 
 if __name__ == "__main__":

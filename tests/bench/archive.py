@@ -26,12 +26,17 @@ class Archive:
     vault: Vault
 
 
+def reachable(folder: Path) -> Path:
+    """The folder, made if need be, open to an unprivileged Postgres."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    return folder
+
+
 @contextlib.asynccontextmanager
 async def archive(folder: Path) -> AsyncIterator[Archive]:
     """A Postgres of its own in `folder` until the end of the block."""
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o755)
-    server = Postgres(folder, free_port_base(), secrets.token_hex(8))
+    server = Postgres(reachable(folder), free_port_base(), secrets.token_hex(8))
     server.initialise()
 
     async def ready() -> bool:

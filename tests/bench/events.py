@@ -18,10 +18,11 @@ SERVER, KEY_ID = "rijk.example", "ed25519:a_bench"
 SIGNING = Ed25519PrivateKey.generate()
 RULES = Rules("11")
 ROOMS, SENDERS = 20, 50
-WORDS = (
+TEXT = (
     "de minister heeft vandaag besloten dat het voorstel naar de Kamer gaat met twee wijzigingen over water en dijken en dat de "
     "secretaris generaal de planning van het overleg met de provincies en de waterschappen opnieuw laat bekijken voor maandag"
-).split()
+)
+WORDS = TEXT.split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def made(count: int, *, first: int = 0) -> Iterator[Made]:
             "prev_events": [last[room_id]] if room_id in last else [], "unsigned": {"age": 120},
             "content": {
                 "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": secrets.token_urlsafe(250), "device_id": "ABCDEFGHIJ",
-                "sender_key": secrets.token_urlsafe(32), "session_id": f"{number % ROOMS}-{number // ROOMS // 100}".ljust(43, "x"),
+                "sender_key": secrets.token_urlsafe(32), "session_id": f"{number % ROOMS}-{number // 100 // ROOMS}".ljust(43),
             },
         }  # fmt: skip
         event["hashes"] = {"sha256": content_hash(event)}

@@ -1,5 +1,6 @@
 """The signed event, checked against Synapse's own implementation as the oracle."""
 
+import contextlib
 import json
 
 import pytest
@@ -163,10 +164,8 @@ def test_what_is_kept_of_an_event_is_all_that_came_and_what_was_signed(event):
         written = write(event, Rules(version))
         assert json.dumps(parse_object(written.whole), sort_keys=True) == json.dumps(event, sort_keys=True)
         assert parse_object(written.signed).keys() == signed_form(event, Rules(version)).keys()
-        try:
+        with contextlib.suppress(HostileJson):
             assert written.signed == canonical(signed_form(event, Rules(version)))
-        except HostileJson:
-            pass
 
 
 @pytest.mark.parametrize("version", VERSIONS)
