@@ -7,10 +7,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import ledger
+from tests.bench import catchup, growth, latency, ledger, sessions
 from tests.bench.archive import reachable
 
-IDEAS = {"ledger": ledger.run}
+IDEAS = {
+    "ledger": ledger.run,
+    "growth": growth.run,
+    "latency": latency.run,
+    "catchup": catchup.run,
+    "sessions": sessions.run,
+}
 
 
 async def main(names: list[str]) -> None:
