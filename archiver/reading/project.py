@@ -23,7 +23,11 @@ TAKE = f"""
         SELECT org, room_id, event_id FROM unread LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
     RETURNING room_id, event_id
 """  # noqa: S608 - a constant only
-BY_ID = f"SELECT {COLUMNS} FROM record WHERE org = $1 AND (room_id, event_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))"  # noqa: S608
+# Each record is looked up by its key: left to itself, the planner reads all of a young archive for each batch.
+BY_ID = f"""
+    SELECT {COLUMNS} FROM unnest($2::text[], $3::text[]) AS wanted (room, event),
+           LATERAL (SELECT * FROM record WHERE org = $1 AND room_id = room AND event_id = event OFFSET 0) AS record
+"""  # noqa: S608
 BY_RELATION = f"""
     SELECT {COLUMNS} FROM record
     WHERE org = $1 AND (room_id, relates_to) IN (SELECT * FROM unnest($2::text[], $3::text[]))
