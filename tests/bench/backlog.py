@@ -20,7 +20,7 @@ async def signed_in(stack: RunningStack, name: str, folder: Path) -> AsyncIterat
     """A plain matrix-nio client of a new account, its keys published."""
     user_id, password = await stack.register(f"{name}-{secrets.token_hex(3)}")
     place = folder / user_id[1:].replace(":", "-")
-    place.mkdir()  # noqa: ASYNC240
+    place.mkdir()
     client = AsyncClient(stack.homeserver, user_id, store_path=str(place), config=AsyncClientConfig(encryption_enabled=True))
     try:
         await client.login(password)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
@@ -18,6 +17,7 @@ from archiver.capture.history import FILTER
 from tests.bench import table
 from tests.bench.archive import reachable
 from tests.bench.backlog import Room, fill, make_room, signed_in
+from tests.bench.waiting import until
 from tests.conftest import RunningStack, running_stack
 from tests.facility import Facility, facility
 
@@ -83,16 +83,16 @@ async def catch_up(archive: Facility, events: int) -> CaughtUp:
     place = log.stat().st_size
     connection = await asyncpg.connect(archive.database)
     try:
-        async with asyncio.timeout(300):
-            while b"Capturing as" not in log.read_bytes()[place:]:
-                await asyncio.sleep(0.01)
-            began = time.perf_counter()
-            while not await connection.fetchval(HELD, events):
-                await asyncio.sleep(0.1)
-            committed = time.perf_counter() - began
-            while not await connection.fetchval(SHOWN):
-                await asyncio.sleep(0.1)
-            shown = time.perf_counter() - began
+
+        async def fetching() -> bool:
+            return b"Capturing as" in log.read_bytes()[place:]
+
+        await until(fetching, 60, every=0.01)
+        began = time.perf_counter()
+        await until(lambda: connection.fetchval(HELD, events), 300, every=0.1)
+        committed = time.perf_counter() - began
+        await until(lambda: connection.fetchval(SHOWN), 300, every=0.1)
+        shown = time.perf_counter() - began
     finally:
         await connection.close()
     memory = peak(process.pid)

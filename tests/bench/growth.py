@@ -16,7 +16,8 @@ LARGE = int(os.environ.get("GRIFFIER_BENCH_LARGE", "1000000"))
 RECORDS = """
     INSERT INTO record (org, room_id, event_id, type, sender, sent_at, depth, id_matches, content_matches, signed_by, unsigned_by,
                         session_id, sealed_event, commitment, sealed_payload, payload_type, message_index)
-    SELECT 1, '!zaal' || lpad((n % $2)::text, 3, '0') || ':' || $3, '$' || translate(encode(sha256(n::text::bytea), 'base64'), '+/=', '-_'),
+    SELECT 1, '!zaal' || lpad((n % $2)::text, 3, '0') || ':' || $3,
+           '$' || translate(encode(sha256(n::text::bytea), 'base64'), '+/=', '-_'),
            'm.room.encrypted', '@ambtenaar' || n % 50 || ':' || $3, timestamptz '2024-01-01' + n * interval '10 seconds', n / $2,
            true, true, ARRAY[$3], '{}', lpad((n / 2000)::text, 43, 'x'), sha256(n::text::bytea) || sha256('x'), sha256('y'),
            sha256('z'), 'm.room.message', n % 100

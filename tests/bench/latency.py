@@ -14,12 +14,13 @@ from statistics import quantiles
 import asyncpg
 
 from tests.bench import table
+from tests.bench.waiting import until
 from tests.conftest import running_stack
 from tests.interop.client import Official
 
 CLIENTS, EACH = 3, 200
 WARM_UP = 10  # messages of each client that are not counted: keys and sessions are made with the first
-HELD = "SELECT count(*) FROM record WHERE event_id = ANY($1) AND sealed_payload IS NOT NULL"
+HELD = "SELECT count(*) = $2 FROM record WHERE event_id = ANY($1) AND sealed_payload IS NOT NULL"
 CAPTURED = "SELECT event_id, captured_at FROM record WHERE event_id = ANY($1)"
 
 
@@ -47,9 +48,7 @@ async def run(folder: Path) -> None:
         speed = CLIENTS * EACH / (time.perf_counter() - began)
         sent = [each for answer in answers for each in answer["sent"][WARM_UP:]]
         ids = [each["event_id"] for each in sent]
-        async with asyncio.timeout(60):
-            while await connection.fetchval(HELD, ids) < len(ids):
-                await asyncio.sleep(0.1)
+        await until(lambda: connection.fetchval(HELD, ids, len(ids)), 60)
         captured = {row["event_id"]: row["captured_at"].timestamp() for row in await connection.fetch(CAPTURED, ids)}
         await connection.close()
     # A batch is committed at the first such moment after its transaction began: a seat has one transaction at a time.

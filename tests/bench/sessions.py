@@ -13,6 +13,7 @@ import vodozemac
 from tests.bench import table
 from tests.bench.archive import reachable
 from tests.bench.catchup import peak
+from tests.bench.waiting import until
 from tests.conftest import running_stack
 from tests.facility import Facility, facility
 
@@ -60,9 +61,7 @@ async def start(archive: Facility) -> tuple[float, float]:
         now = await connection.fetchval("SELECT now()")
         began = time.perf_counter()
         process = await archive.start()
-        async with asyncio.timeout(60):
-            while not await connection.fetchval(CAPTURING, now):
-                await asyncio.sleep(0.02)
+        await until(lambda: connection.fetchval(CAPTURING, now), 60, every=0.02)
         seconds = time.perf_counter() - began
     finally:
         await connection.close()
