@@ -68,6 +68,10 @@ class Megolm:
         for row in await tx.fetch(FIND, self._org, self._user_id, rooms, sessions):
             session = vodozemac.InboundGroupSession.from_pickle(row["pickle"].decode(), self._pickle_key)
             self._sessions[row["room_id"], row["session_id"]] = session, row["giver"]
+        missing = [ref for ref in missing if ref not in self._sessions]
+        if not missing:
+            return
+        rooms, sessions = [room for room, _ in missing], [session for _, session in missing]
         for row in await tx.fetch(WITHHELD, self._org, rooms, sessions):
             self._withheld[row["room_id"], row["session_id"]] = row["code"]
 

@@ -116,11 +116,11 @@ MARK_UNREAD = """
 """
 # The earlier event at the same place of the same session; a second one is a replay.
 TAKEN = """
-    SELECT p.*, r.event_id FROM unnest($2::text[], $3::text[], $4::bigint[]) AS p (room_id, session_id, message_index),
-           LATERAL (SELECT min(event_id) AS event_id FROM record
-                    WHERE org = $1 AND record.room_id = p.room_id AND record.session_id = p.session_id
-                      AND record.message_index = p.message_index) AS r
-    WHERE r.event_id IS NOT NULL
+    SELECT p.*, min(r.event_id) AS event_id
+    FROM unnest($2::text[], $3::text[], $4::bigint[]) AS p (room_id, session_id, message_index),
+         LATERAL (SELECT event_id FROM record WHERE org = $1 AND record.room_id = p.room_id
+                  AND record.session_id = p.session_id AND record.message_index = p.message_index OFFSET 0) AS r
+    GROUP BY 1, 2, 3
 """
 # Set once: a record that has a payload keeps it, whatever comes later.
 SET_PAYLOADS = """
