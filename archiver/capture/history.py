@@ -28,7 +28,7 @@ REFUSED = frozenset({400, 403, 404})  # asking again would change nothing: the g
 FILTER = '{"event_format":"federation","lazy_load_members":false}'
 DUE = """
     SELECT stretch_id, room_id, token, until_known, attempts FROM stretch
-    WHERE org = $1 AND failed IS NULL AND due_at <= now() ORDER BY found_at LIMIT 100
+    WHERE org = $1 AND user_id = $2 AND failed IS NULL AND due_at <= now() ORDER BY found_at LIMIT 100
 """
 LATER = """
     UPDATE stretch SET attempts = attempts + 1, due_at = now() + make_interval(secs => $4)
@@ -68,6 +68,7 @@ class History:
         self._server = server
         self._committer = committer
         self._org = committer.seat.org
+        self._user_id = committer.seat.user_id
         self._pause = pause
         self._stretches: dict[UUID, Stretch] = {}
         self._limit = FIRST_PAGE
@@ -108,7 +109,7 @@ class History:
     async def _due(self) -> list[Stretch]:
         """The stretches of which a page may be downloaded now."""
         async with tenant_tx(self._pool, self._org) as tx:
-            rows = await tx.fetch(DUE, self._org)
+            rows = await tx.fetch(DUE, self._org, self._user_id)
         due = {row["stretch_id"] for row in rows}
         # One with pages under way is remembered even when it is not due: its place in the database is behind them.
         self._stretches = {key: kept for key, kept in self._stretches.items() if key in due or kept.under_way}

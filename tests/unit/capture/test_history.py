@@ -17,7 +17,9 @@ from archiver.ledger.event import Rules
 
 pytestmark = pytest.mark.postgres
 
-ADD = "INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known) VALUES (1, $1, $2, $3, 'joined', $4)"
+ADD = """
+    INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known, user_id) VALUES (1, $1, $2, $3, 'joined', $4, '@a:x')
+"""
 
 
 class Server:
@@ -43,7 +45,7 @@ class Committer:
     """Commits the place; remembers what came, in which order."""
 
     def __init__(self, pool, server: Server) -> None:
-        self.seat = SimpleNamespace(org=1)
+        self.seat = SimpleNamespace(org=1, user_id="@a:x")
         self.pool, self.server = pool, server
         self.kept: list[tuple[str, int]] = []
         self.most_ahead = 0
