@@ -139,7 +139,8 @@ class History:
         chunk, state, end = _events(answer.get("chunk")), _events(answer.get("state")), answer.get("end")
         stretch.token = end if isinstance(end, str) and chunk else None
         stretch.under_way += 1
-        return Fetched(stretch, state + chunk, stretch.token)
+        # The oldest first: a Megolm session is read forward in fewer steps than backward.
+        return Fetched(stretch, state + chunk[::-1], stretch.token)
 
     async def _keep(self, page: Fetched, events: Checked) -> None:
         stretch = page.stretch

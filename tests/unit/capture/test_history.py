@@ -18,7 +18,8 @@ from archiver.ledger.event import Rules
 pytestmark = pytest.mark.postgres
 
 ADD = """
-    INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known, user_id) VALUES (1, $1, $2, $3, 'joined', $4, '@a:x')
+    INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known, user_id)
+    VALUES (1, $1, $2, $3, 'joined', $4, '@a:x')
 """
 
 
