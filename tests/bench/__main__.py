@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -29,4 +30,5 @@ async def main(names: list[str]) -> None:
 if __name__ == "__main__":
     if unknown := set(sys.argv[1:]) - set(IDEAS):
         sys.exit(f"There is no {', '.join(sorted(unknown))}; there are {', '.join(IDEAS)}.")
+    logging.getLogger("nio").setLevel(logging.CRITICAL)
     asyncio.run(main(sys.argv[1:]))
