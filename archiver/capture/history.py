@@ -28,7 +28,7 @@ REFUSED = frozenset({400, 403, 404})  # asking again would change nothing: the g
 FILTER = '{"event_format":"federation","lazy_load_members":false}'
 DUE = """
     SELECT stretch_id, room_id, token, until_known, attempts FROM stretch
-    WHERE org = $1 AND user_id = $2 AND failed IS NULL AND due_at <= now() ORDER BY found_at LIMIT 100
+    WHERE org = $1 AND user_id = $2 AND failed IS NULL AND due_at <= now() ORDER BY found_at LIMIT 1000
 """
 LATER = """
     UPDATE stretch SET attempts = attempts + 1, due_at = now() + make_interval(secs => $4)
