@@ -36,7 +36,7 @@ class Official:
             server.token = self._client.access_token
             keys = cross_signing.CrossSigningKeys.generate()
             await cross_signing.bootstrap(
-                server, self.user_id, self._client.device_id, keys, self._sign, self._password, lambda: asyncio.sleep(0)
+                server, self.user_id, self._client.device_id, keys, self._sign, self._password, lambda _: asyncio.sleep(0)
             )
         await self.sync()
         return self

@@ -41,7 +41,15 @@ TEXTS: dict[str, dict[str, str]] = {
     "last": {"nl": "Laatste bericht", "en": "Latest message"},
     "name": {"nl": "Naam", "en": "Name"},
     "state": {"nl": "Toestand", "en": "State"},
-    "complete": {"nl": "Volledig", "en": "Complete"},
+    "complete": {"nl": "Geen ontbrekende berichten bekend", "en": "No missing messages known"},
+    "not_capturing": {
+        "nl": "Er wordt nu niet gearchiveerd. Wat er intussen wordt gezegd, wordt opgehaald zodra het archief weer werkt.",
+        "en": "Nothing is being archived now. What is said meanwhile is fetched as soon as the archive works again.",
+    },
+    "nothing_since": {
+        "nl": "wat er sindsdien is gezegd, is niet gearchiveerd",
+        "en": "what has been said since was not archived",
+    },
     "fetching": {"nl": "Geschiedenis wordt opgehaald", "en": "History is being fetched"},
     "holes": {"nl": "ontbrekende berichten", "en": "missing messages"},
     "unreadable": {"nl": "niet leesbaar", "en": "unreadable"},
@@ -116,6 +124,14 @@ TEXTS: dict[str, dict[str, str]] = {
         "nl": "de afzender zegt dat dit bericht van buiten komt, maar is geen brug: de herkomst is niet overgenomen.",
         "en": "the sender says that this message comes from elsewhere but is no bridge: what it says of its origin was not taken over.",
     },
+    "missing": {"nl": "Ontbreekt", "en": "Missing"},
+    "missing_event": {"nl": "Ontbrekend bericht", "en": "Missing message"},
+    "before": {"nl": "van vóór", "en": "of before"},
+    "found_on": {"nl": "Ontdekt op", "en": "Found on"},
+    "gap:searching": {"nl": "het wordt nog gezocht", "en": "it is still being looked for"},
+    "gap:not-held": {"nl": "de homeserver heeft het niet", "en": "the homeserver does not have it"},
+    "gap:withheld": {"nl": "de homeserver heeft het, maar geeft het niet", "en": "the homeserver has it, but does not give it"},
+    "gap:refused": {"nl": "de homeserver geeft het niet", "en": "the homeserver does not give it"},
     "closed": {"nl": "Aaneengesloten tot en met", "en": "Nothing missing up to and including"},
     "closed_event": {"nl": "bericht", "en": "event"},
     "place": {"nl": "Plaats", "en": "Place"},
@@ -159,6 +175,11 @@ class Language:
         """Day and time with the offset from UTC, so that no reader has to guess."""
         local = moment.astimezone(ZONE).replace(microsecond=0)
         return f"{self.day(moment)} {local:%H:%M:%S} (UTC{local.isoformat()[-6:]})"
+
+    def gap(self, cause: str | None) -> str:
+        """Why something is missing."""
+        name = f"gap:{cause or 'searching'}"
+        return self(name) if name in TEXTS else f"{self('gap:refused')} ({cause})"
 
     def call(self, kind: str) -> str:
         """What happened in a call, by the type of the event that says so."""

@@ -138,7 +138,7 @@ class Vault:
         self.search_key = search_key
         self._organisation_key = organisation_key
         self._size = size
-        self._by_id: dict[tuple[str, UUID], DataKey] = {}
+        self._by_id: dict[tuple[str, bytes], DataKey] = {}
         self._by_month: dict[tuple[str, date], DataKey] = {}
 
     @classmethod
@@ -184,12 +184,12 @@ class Vault:
 
     async def open_many(self, tx: Connection, sealed: list[tuple[str, str, bytes]]) -> list[bytes | None]:
         """Open (room id, context, sealed) values; None where the data key was destroyed. Raises SealingError."""
-        refs = [(room_id, UUID(bytes=value[1:HEADER])) for room_id, _, value in sealed]
+        refs = [(room_id, value[1:HEADER]) for room_id, _, value in sealed]
         keys = {ref: self._by_id[ref] for ref in refs if ref in self._by_id}
         missing = {ref for ref in refs if ref not in keys}
         if missing:
-            rows = await tx.fetch(FIND_KEY_IDS, self.org, [r for r, _ in missing], [k for _, k in missing])
-            keys |= {(room_id, key.key_id): key for (room_id, _), key in self._read(rows).items()}
+            rows = await tx.fetch(FIND_KEY_IDS, self.org, [r for r, _ in missing], [UUID(bytes=k) for _, k in missing])
+            keys |= {(room_id, key.key_id.bytes): key for (room_id, _), key in self._read(rows).items()}
         opened: list[bytes | None] = []
         for ref, (room_id, context, value) in zip(refs, sealed, strict=True):
             key = keys.get(ref)
@@ -211,7 +211,7 @@ class Vault:
             plain = self._organisation_key.unwrap(wrapped, self._context(room_id, key_id))
             key = read[room_id, month] = DataKey(key_id, AESGCM(plain))
             if row["settled"]:
-                self._by_id[room_id, key_id] = self._by_month[room_id, month] = key
+                self._by_id[room_id, key_id.bytes] = self._by_month[room_id, month] = key
         return read
 
     def _trim(self) -> None:

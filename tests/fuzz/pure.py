@@ -11,7 +11,7 @@ from archiver.capture import page
 from archiver.capture.media import sources
 from archiver.capture.megolm import Megolm
 from archiver.ledger.canonical import HostileJson, parse_object
-from archiver.ledger.event import Rules, check, event_id, signed_form, signers
+from archiver.ledger.event import Rules, check, event_id, examine, signed_form, signers
 from archiver.ledger.graph import previous
 from archiver.ledger.record import Record, moment, payload_type, relation
 from archiver.reading.message import Message, compose, is_message
@@ -47,6 +47,7 @@ def take_event(event: dict[str, Any], version: str) -> Message | None:
     pdu = signed_form(event, rules)
     try:
         identity = event_id(pdu, rules)
+        assert examine(event, rules, {}).event_id == identity
     except HostileJson:
         identity = "$zonder"
     checks = check(pdu, identity, rules, {})

@@ -43,6 +43,7 @@ BEGAN = 1_764_000_000_000
 SECRET = "geheimwoord"  # in what every good neighbour says, and in no column
 FIND = f"SELECT {COLUMNS} FROM record WHERE room_id = $1 AND event_id = ANY($2)"
 FIND_KINDS = "SELECT event_id, kind FROM message WHERE room_id = $1 AND event_id = ANY($2)"
+BENT = "kromwoord"  # in what is bent, and in no line of the log
 COUNTS = """
     SELECT (SELECT count(*) FROM record), (SELECT count(*) FROM oddity), (SELECT count(*) FROM message),
            (SELECT count(*) FROM edge), (SELECT count(*) FROM gap), (SELECT count(*) FROM media)
@@ -115,7 +116,7 @@ class Attacker:
             "content": {
                 "algorithm": ALGORITHM, "room_id": room.room_id, "session_id": session.session_id,
                 "session_key": session.session_key.to_base64(), "sender_key": self._account.curve25519_key.to_base64(),
-                "sender_claimed_ed25519_key": "x", "forwarding_curve25519_key_chain": [], "body": SECRET,
+                "sender_claimed_ed25519_key": "x", "forwarding_curve25519_key_chain": [], "body": BENT,
             },
         }  # fmt: skip
         if named is not None:
@@ -191,7 +192,8 @@ class Ordeal:
         """An event that something is wrong with, in this room."""
         chance = self.chance.random()
         if chance < 0.25:  # one of our own, forged
-            return self.hostile.bend(json.loads(json.dumps(self.neighbour(room).event)))
+            # Its word is another: bent, it may have become a type or a name, and these have columns.
+            return self.hostile.bend(json.loads(json.dumps(self.neighbour(room).event).replace(SECRET, BENT)))
         event = self.hostile.event()
         if chance < 0.85 and "room_id" in event:
             event["room_id"] = room.room_id

@@ -9,7 +9,7 @@ import sys
 
 from tests.fuzz.hostile import Hostile, real_page
 from tests.fuzz.pure import take_event, take_page
-from tests.fuzz.real import SECRET, Ordeal, seated
+from tests.fuzz.real import BENT, SECRET, Ordeal, seated
 from tests.unit.conftest import dump
 
 SEED = int(os.environ.get("GRIFFIER_FUZZ_SEED", str(secrets.randbelow(10**6))))
@@ -45,3 +45,4 @@ async def test_hostile_pages_are_kept_and_flagged_and_their_good_neighbours_are_
     assert ordeal.counts["good"] > 300
     assert SECRET.encode() not in dump(archive.url)
     assert SECRET not in caplog.text
+    assert BENT not in caplog.text

@@ -7,4 +7,6 @@ UPDATE room SET user_id = (SELECT min(user_id) FROM seat WHERE seat.org = room.o
 UPDATE stretch SET user_id = (SELECT min(user_id) FROM seat WHERE seat.org = stretch.org);
 ALTER TABLE room ALTER user_id SET NOT NULL;
 ALTER TABLE stretch ALTER user_id SET NOT NULL;
+-- How often the notice has been deleted in a room: each time it is posted anew.
+ALTER TABLE room ADD notices_lost integer NOT NULL DEFAULT 0;
 CREATE INDEX room_seat ON room (org, user_id);
