@@ -14,7 +14,7 @@ from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
-from archiver.capture import media, notice, server_keys
+from archiver.capture import joining, media, notice, server_keys
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import REPLAYED, Megolm, Ref
@@ -133,6 +133,8 @@ class Committer:
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:
                 await self._keep_room(tx, room)
+            invited = ((room_id, "") for room_id in page.invites)
+            await joining.keep(tx, self.seat.org, self.seat.user_id, (*invited, *page.successors()))
             for room_id, value in page.odd:
                 await self._keep_oddity(tx, room_id, value, "not an event")
             await self.seat.advance(tx, page.next_batch)
