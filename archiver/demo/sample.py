@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 
 from archiver.demo import people, synapse
-from archiver.demo.official import Official
 from archiver.demo.people import Contact
 from archiver.demo.ports import DemoError
 from archiver.demo.stack import Stack
 from archiver.demo.supervisor import Say
+from archiver.oversight.participant import Participant
 
 FILES = Path(__file__).parent / "sample"
 STREETS = [
@@ -64,7 +64,13 @@ async def send(stack: Stack, say: Say) -> None:
     async with AsyncExitStack() as open_clients:
         clients = [
             await open_clients.enter_async_context(
-                Official(url, person, stack.secrets[f"password_{person.localpart}"], stack.data_dir / "people" / person.localpart)
+                Participant(
+                    url,
+                    people.user_id(person),
+                    stack.secrets[f"password_{person.localpart}"],
+                    stack.data_dir / "people" / person.localpart,
+                    "Voorbeeld",
+                )
             )
             for person in chatting
         ]
@@ -80,7 +86,9 @@ async def send(stack: Stack, say: Say) -> None:
     marker.write_text("verstuurd\n")
 
 
-async def versterking(minister: Official, state_secretary: Official, adviser: Official, spokesperson: Official) -> None:
+async def versterking(
+    minister: Participant, state_secretary: Participant, adviser: Participant, spokesperson: Participant
+) -> None:
     """An encrypted group room, with everything that people do in one."""
     room = await minister.make_room("Versterking Groningen – Kamerdebat", [state_secretary, adviser, spokesperson])
     await minister.say(
@@ -95,7 +103,7 @@ async def versterking(minister: Official, state_secretary: Official, adviser: Of
         "Goedemorgen! Het concept is klaar, alleen de cijfers van de twééde tranche moeten nog worden bevestigd.",
         edit=concept,
     )
-    note = await adviser.share(room, FILES / "notitie.pdf", "application/pdf")
+    note = await adviser.share(room, "notitie.pdf", (FILES / "notitie.pdf").read_bytes(), "application/pdf")
     await state_secretary.say(
         room, "Dank Joost. 1.240 adressen, klopt dat met wat de uitvoeringsorganisatie meldt?", reply_to=note
     )
@@ -120,7 +128,7 @@ async def versterking(minister: Official, state_secretary: Official, adviser: Of
     await spokesperson.react(room, decision, "👏🏽")
 
 
-async def tweegesprek(minister: Official, state_secretary: Official) -> None:
+async def tweegesprek(minister: Participant, state_secretary: Participant) -> None:
     """An encrypted direct chat."""
     room = await minister.make_room("", [state_secretary], direct=True)
     await minister.say(room, "Tarik, kun jij morgen het werkbezoek in Loppersum overnemen? Ik word verwacht bij de ministerraad.")
@@ -131,7 +139,7 @@ async def tweegesprek(minister: Official, state_secretary: Official) -> None:
     await state_secretary.say(room, "Prima. Ik neem de toezegging over de vaste contactpersoon mee.")
 
 
-async def kantine(adviser: Official, spokesperson: Official, state_secretary: Official) -> None:
+async def kantine(adviser: Participant, spokesperson: Participant, state_secretary: Participant) -> None:
     """An unencrypted room."""
     room = await adviser.make_room("Vergaderzalen B-vleugel", [spokesperson, state_secretary], encrypted=False)
     await adviser.say(room, "Zaal B2.14 is donderdag van 9 tot 11 bezet door de ondernemingsraad.")
@@ -139,7 +147,7 @@ async def kantine(adviser: Official, spokesperson: Official, state_secretary: Of
     await state_secretary.say(room, "Ik trakteer op stroopwafels.")
 
 
-async def whatsapp(stack: Stack, minister: Official) -> None:
+async def whatsapp(stack: Stack, minister: Participant) -> None:
     """A citizen and a journalist, on WhatsApp, and the minister's answers."""
     phone = Phones(stack.contract.simulator)
     citizen, journalist = people.CITIZEN, people.JOURNALIST
