@@ -211,7 +211,7 @@ async def or_stop(work: Coroutine[Any, Any, Round], stop: asyncio.Event) -> Roun
 
 
 async def watch(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
-    """Raise the alarm when rounds stop coming, until told to stop; end an old alarm where the canary is off. Runs beside capture."""
+    """Raise the alarm when rounds stop coming; end an old one where the canary is off. Runs beside capture until told to stop."""
     since = datetime.now(UTC)
     while not stop.is_set():
         async with tenant_tx(pool, vault.org) as tx:

@@ -25,27 +25,28 @@ BOUND = 100_000  # rows: up to here counting is exact
 BOUNDS = "SET LOCAL statement_timeout = '5s'; SET LOCAL enable_seqscan = off"
 
 # Row-level security keeps each count to the organisation.
-RECORDS = f"SELECT count(*) FROM (SELECT FROM record LIMIT {BOUND + 1}) AS some"  # noqa: S608 - constants only, as below
-MESSAGES = f"SELECT count(*) FROM (SELECT FROM message LIMIT {BOUND + 1}) AS some"  # noqa: S608
+RECORDS = "SELECT count(*) FROM (SELECT FROM record LIMIT $1) AS counted"
+MESSAGES = "SELECT count(*) FROM (SELECT FROM message LIMIT $1) AS counted"
 # Rows per page at the last vacuum or analyse, times the pages of now.
 ESTIMATE = """
     SELECT (reltuples / nullif(relpages, 0) * (pg_relation_size(oid) / current_setting('block_size')::integer))::bigint
     FROM pg_class WHERE oid = $1::text::regclass AND reltuples >= 0
 """
 UNREADABLE = f"""
-    SELECT unreadable AS cause, count(*) FROM (SELECT unreadable FROM record WHERE unreadable IS NOT NULL LIMIT {BOUND}) AS some
-    GROUP BY unreadable
-"""  # noqa: S608
+    SELECT unreadable AS cause, count(*)
+    FROM (SELECT unreadable FROM record WHERE unreadable IS NOT NULL LIMIT {BOUND}) AS counted GROUP BY unreadable
+"""  # noqa: S608 - constants only, as below
 GAPS = f"""
     SELECT CASE WHEN cause = 'not-visible' THEN cause ELSE state END AS state, count(*)
-    FROM (SELECT state, cause FROM gap WHERE state <> 'filled' LIMIT {BOUND}) AS some GROUP BY 1
+    FROM (SELECT state, cause FROM gap WHERE state <> 'filled' LIMIT {BOUND}) AS counted GROUP BY 1
 """  # noqa: S608
 STRETCHES = "SELECT CASE WHEN failed IS NULL THEN 'waiting' ELSE 'failed' END AS state, count(*) FROM stretch GROUP BY 1"
 MEDIA = f"""
-    SELECT state, count(*) FROM ((SELECT state FROM media WHERE state = 'waiting' LIMIT {BOUND})
-                                 UNION ALL (SELECT state FROM media WHERE state = 'failed' LIMIT {BOUND})) AS some GROUP BY state
+    SELECT state, count(*)
+    FROM ((SELECT state FROM media WHERE state = 'waiting' LIMIT {BOUND})
+          UNION ALL (SELECT state FROM media WHERE state = 'failed' LIMIT {BOUND})) AS counted GROUP BY state
 """  # noqa: S608
-ODDITIES = f"SELECT count(*) FROM (SELECT FROM oddity LIMIT {BOUND}) AS some"  # noqa: S608
+ODDITIES = f"SELECT count(*) FROM (SELECT FROM oddity LIMIT {BOUND}) AS counted"  # noqa: S608
 ROOMS = """
     SELECT count(*) FILTER (WHERE membership = 'join') AS joined, count(*) FILTER (WHERE membership <> 'join') AS lost,
            count(*) FILTER (WHERE membership = 'join' AND notice_seen_at IS NULL) AS unnoticed FROM room
@@ -161,7 +162,7 @@ def by_cause(counts: dict[str, int]) -> list[tuple[tuple[str, ...], int]]:
 
 
 async def _size(tx: Connection, table: str, count: str) -> int:
-    exact: int = await tx.fetchval(count)
+    exact: int = await tx.fetchval(count, BOUND + 1)
     return exact if exact <= BOUND else max(exact, await tx.fetchval(ESTIMATE, table) or 0)
 
 

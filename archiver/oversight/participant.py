@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from nio import AsyncClient, AsyncClientConfig, MegolmEvent
+from nio import AsyncClient, AsyncClientConfig, ErrorResponse, MegolmEvent
 from nio.crypto import InboundGroupSession
 from nio.store import DefaultStore
 
@@ -49,7 +49,9 @@ class Participant:
         self._password = password
         self._device_name = device_name
         self._session = folder / "session.json"
-        config = AsyncClientConfig(store=DeviceStore, max_timeouts=TRIES, max_limit_exceeded=TRIES, request_timeout=TIMEOUT)
+        # Going on from the last sync, as clients do: Synapse answers an initial sync that was asked for before from its memory.
+        limits = {"max_timeouts": TRIES, "max_limit_exceeded": TRIES, "request_timeout": TIMEOUT}
+        config = AsyncClientConfig(store=DeviceStore, store_sync_tokens=True, **limits)
         self._client = AsyncClient(url, user_id, store_path=str(folder), config=config)
         self._said: dict[str, str | None] = {}
 
@@ -57,8 +59,8 @@ class Participant:
         try:
             async with homeserver(self._url, TIMEOUT) as server:
                 await self._sign_in(server)
-            await self.sync()
-            # Whose devices changed while we were away is not told to a client that asks for everything anew.
+            await self.sync(full=True)
+            # A device may have changed in a sync whose end the last process did not live to see.
             self._client.olm.users_for_key_query.update(*(room.users for room in self._client.rooms.values() if room.encrypted))
             await self.sync()
         except BaseException:
@@ -103,9 +105,9 @@ class Participant:
     def _sign(self, message: bytes) -> str:
         return str(self._client.olm.account.sign(message.decode()))
 
-    async def sync(self, wait: int = 0) -> None:
-        """Take in what happened; `wait` in milliseconds."""
-        page = await self._client.sync(wait, sync_filter=FILTER)
+    async def sync(self, wait: int = 0, *, full: bool = False) -> None:
+        """Take in what happened; `wait` in milliseconds; `full` is for a client that has only just started and knows no room."""
+        page = await self._client.sync(wait, sync_filter=FILTER, full_state=full)
         for room in page.rooms.join.values() if hasattr(page, "rooms") else ():
             for event in room.timeline.events:
                 self._said[event.event_id] = None if isinstance(event, MegolmEvent) else getattr(event, "body", None)
@@ -143,12 +145,14 @@ class Participant:
     async def invite(self, room_id: str, user_id: str) -> None:
         """Invite somebody."""
         answer = await self._client.room_invite(room_id, user_id)
-        if not hasattr(answer, "room_id") and user_id not in self.members(room_id):
+        if isinstance(answer, ErrorResponse):
             raise ParticipantError(f"{self.user_id} could not invite {user_id}: {answer}")
 
     async def join(self, room_id: str) -> None:
         """Accept an invitation."""
-        await self._client.join(room_id)
+        answer = await self._client.join(room_id)
+        if isinstance(answer, ErrorResponse):
+            raise ParticipantError(f"{self.user_id} could not join a room: {answer}")
 
     async def wait_for_invite(self, seconds: float = 20) -> str:
         """Accept the next invitation; returns the room. Raises ParticipantError when none comes."""

@@ -94,7 +94,8 @@ async def look(tx: Connection, org: int, room_id: str, sent: Mapping[str, str]) 
     found = {}
     for row in await tx.fetch(LOOK, org, room_id, list(part_of)):
         values = dict(row) | {"doubts": tuple(row["doubts"])}
-        found[part_of[values.pop("event_id")]] = Sighting(**values)
+        part = part_of[values.pop("event_id")]
+        found[part] = Sighting(**values)
     return found
 
 
