@@ -20,7 +20,8 @@ from archiver.oversight.rounds import Summary
 from archiver.settings import Settings
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-BOUND = 100_000  # rows: up to here counting is exact
+EXACT = 10_000  # rows: up to here the size of a table is counted, beyond it is estimated
+BOUND = 100_000  # rows: no further does any other count go
 # Every count has an index that begins with the organisation. Left to itself the planner may read past millions of others' rows.
 BOUNDS = "SET LOCAL statement_timeout = '5s'; SET LOCAL enable_seqscan = off"
 
@@ -64,7 +65,7 @@ WITHHELD = frozenset({"m.blacklisted", "m.unverified", "m.unauthorised", "m.unav
 
 BOUNDED = f"Counted up to {BOUND}."
 ESTIMATED = (
-    f"Exact up to {BOUND}; beyond, an estimate by the planner's statistics, of all organisations in this database together."
+    f"Exact up to {EXACT}; beyond, an estimate by the planner's statistics, of all organisations in this database together."
 )
 
 
@@ -162,8 +163,8 @@ def by_cause(counts: dict[str, int]) -> list[tuple[tuple[str, ...], int]]:
 
 
 async def _size(tx: Connection, table: str, count: str) -> int:
-    exact: int = await tx.fetchval(count, BOUND + 1)
-    return exact if exact <= BOUND else max(exact, await tx.fetchval(ESTIMATE, table) or 0)
+    exact: int = await tx.fetchval(count, EXACT + 1)
+    return exact if exact <= EXACT else max(exact, await tx.fetchval(ESTIMATE, table) or 0)
 
 
 async def _counts(tx: Connection, statement: str) -> dict[str, int]:

@@ -107,7 +107,7 @@ async def test_beyond_the_bound_the_number_of_records_is_an_estimate(archive, mo
     async with archive.pool.acquire() as connection:
         await connection.execute("ANALYZE record")
         total = await connection.fetchval("SELECT count(*) FROM record")
-    monkeypatch.setattr(subject, "BOUND", 1)
+    monkeypatch.setattr(subject, "EXACT", 1)
     told = await read(archive)
     assert told["records",] == total >= 43
 
