@@ -21,6 +21,7 @@ from archiver.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from archiver.db import Pool
     from archiver.ledger.sealing import Vault
+    from archiver.reading.completeness import Completeness
 
 
 # Control characters, and those that change the direction of what follows.
@@ -238,16 +239,42 @@ async def rooms(settings: Settings, args: argparse.Namespace) -> int:
         {
             "room_id": room.room_id, "name": room.name, "messages": room.messages, "encrypted": room.encrypted,
             "network": room.network, "unreadable": room.unreadable, "deleted": room.deleted, "pruned": room.pruned,
-            "holes": room.holes, "unseen": room.unseen, "closed_up_to": room.closed_up_to,
-            "closed_at": room.closed_at.isoformat() if room.closed_at else None, "fetching": room.fetching,
+            **_completeness(room.completeness), "fetching": room.fetching,
             "archiver_is_member": room.seated, "notice_confirmed": room.noticed,
             "last_at": room.last_at.isoformat() if room.last_at else None,
         }
         for room in found
     ]  # fmt: skip
-    lines = [f"{room.messages:>7}  {room.room_id:<46}  {room.name}" for room in found]
+    lines = []
+    for room in found:
+        lines.append(f"{room.messages:>7}  {room.room_id:<46}  {room.name}")
+        lines += [
+            f"         missing: {gap.event_id}, before {gap.before_at:%Y-%m-%d %H:%M:%S %Z}: {gap.cause or 'being looked for'}"
+            if gap.before_at
+            else f"         missing: {gap.event_id}: {gap.cause or 'being looked for'}"
+            for gap in room.completeness.shown
+        ]
     _print(args, {"rooms": listed}, "\n".join(lines) or "No conversation has been archived yet.")
     return 0
+
+
+def _completeness(known: Completeness) -> dict[str, Any]:
+    """Up to where nothing is missing, and what is."""
+    return {
+        "holes": known.holes,
+        "unseen": known.unseen,
+        "closed_up_to": known.closed_up_to,
+        "closed_at": known.closed_at.isoformat() if known.closed_at else None,
+        "gaps": [
+            {
+                "event_id": gap.event_id,
+                "cause": gap.cause,
+                "found_at": gap.found_at.isoformat(),
+                "before": gap.before_at.isoformat() if gap.before_at else None,
+            }
+            for gap in known.shown
+        ],
+    }
 
 
 async def search(settings: Settings, args: argparse.Namespace) -> int:
@@ -401,10 +428,11 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
         "file": str(args.out),
         "messages": written,
         "unreadable": room.unreadable,
-        "holes": room.holes,
+        "holes": room.completeness.holes,
         "fetching": room.fetching,
     }
-    gaps = f" {room.holes} hole(s), {room.unreadable} unreadable." if room.holes or room.unreadable else ""
+    holes = room.completeness.holes
+    gaps = f" {holes} hole(s), {room.unreadable} unreadable." if holes or room.unreadable else ""
     _print(args, told, f"{room.name} ({room.room_id}): {written} messages written to {args.out}.{gaps}")
     return 0
 

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -88,8 +89,8 @@ class RunningStack:
 
 
 def free_port_base() -> int:
-    """The first of twenty ports that are all free now."""
-    for base in range(21000, 31000, 20):
+    """The first of twenty ports that are all free now; drawn by lot, for test runs side by side."""
+    for base in random.sample(range(21000, 31000, 20), 500):
         with contextlib.ExitStack() as held:
             try:
                 for port in range(base, base + 20):
@@ -136,9 +137,23 @@ async def stack(stack_dir: Path) -> AsyncIterator[RunningStack]:
 
 @pytest.fixture(scope="session")
 def stack_dir() -> Iterator[Path]:
-    """A data folder under /tmp that an unprivileged Postgres can reach, removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="griffier-test-"))
-    folder.chmod(0o755)
-    yield folder
+    """The data folder of that stack."""
+    with data_folder() as made:
+        yield made
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A data folder for a stack of this test alone."""
+    with data_folder() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def data_folder() -> Iterator[Path]:
+    """A folder under /tmp that an unprivileged Postgres can reach, removed afterwards."""
+    made = Path(tempfile.mkdtemp(prefix="griffier-test-"))
+    made.chmod(0o755)
+    yield made
     if os.environ.get("GRIFFIER_KEEP_TEST_DATA") is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)

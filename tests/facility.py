@@ -138,10 +138,14 @@ class Facility:
 
     async def texts(self, room: str) -> dict[str, dict[str, Any]]:
         """The lines of a room's export by their text."""
+        return {line["body"]: line for line in await self.lines(room)}
+
+    async def lines(self, room: str) -> list[dict[str, Any]]:
+        """The lines of a room's export."""
         out = self.folder / f"{secrets.token_hex(4)}.jsonl"
         done = await self.run("export", room, "--format", "jsonl", "--out", str(out))
         assert done.returncode == 0, done.stderr
-        return {line["body"]: line for line in map(json.loads, out.read_text().splitlines())}
+        return [json.loads(line) for line in out.read_text().splitlines()]
 
 
 @contextlib.asynccontextmanager

@@ -1,9 +1,7 @@
 """`griffier demo`, as a newcomer meets it."""
 
 import json
-import shutil
 import signal
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,14 +23,6 @@ def processes_of(folder: Path) -> list[str]:
             if str(folder) in command:
                 found.append(command)
     return found
-
-
-@pytest.fixture
-def folder():
-    made = Path(tempfile.mkdtemp(prefix="griffier-demo-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
 
 
 async def status(stack: RunningStack) -> dict:

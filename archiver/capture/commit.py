@@ -11,7 +11,7 @@ from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
-from archiver.capture import media, server_keys
+from archiver.capture import media, notice, server_keys
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import REPLAYED, Megolm, Ref
@@ -57,15 +57,24 @@ FIND_WAITING = f"""
       AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
     ORDER BY room_id, event_id LIMIT {MAX_RETRIED}
 """  # noqa: S608 - constants only
+FIND_UNREAD = f"""
+    SELECT {COLUMNS} FROM record
+    WHERE org = $1 AND sealed_payload IS NULL AND unreadable IS NOT NULL
+      AND (room_id, event_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
+"""  # noqa: S608 - constants only
 KEEP_ROOM = """
-    INSERT INTO room AS known (org, room_id, version, encrypted, membership, membership_why) VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT (org, room_id) DO UPDATE
-        SET encrypted = known.encrypted OR excluded.encrypted, membership = excluded.membership,
-            membership_why = excluded.membership_why
+    INSERT INTO room AS known (org, room_id, version, encrypted, membership, membership_why, user_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (org, room_id) DO UPDATE SET encrypted = known.encrypted OR excluded.encrypted
     RETURNING (xmax = 0) AS is_new
 """
+# A room is captured through one account at a time: another takes it over only once that one is no longer a member.
+SEE_ROOM = """
+    UPDATE room SET membership = $3, membership_why = $4, user_id = $5
+    WHERE org = $1 AND room_id = $2 AND (user_id = $5 OR (membership <> 'join' AND $3 = 'join')) RETURNING true
+"""
 ADD_STRETCH = """
-    INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known, user_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 ADD_ODDITY = "INSERT INTO oddity (org, oddity_id, room_id, reason, sealed) VALUES ($1, $2, $3, $4, $5)"
 
@@ -94,6 +103,7 @@ class Committer:
             read = [pair for room in page.rooms for pair in self._read(room.room_id, room.events)]
             added = await self._append(tx, read, fresh=new_sessions)
             await self._ask_for_keys(tx, added)
+            await notice.note_deleted(tx, self.seat.org, [place for each in added if (place := each.deletes)])
             await self._open_waiting(tx, new_sessions)
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:
@@ -216,8 +226,10 @@ class Committer:
                 await self._keep_oddity(tx, room_id, event, "of another room")
             else:
                 arrivals.append(self._arrival(room_id, identity, event))
-        new = await append(tx, self.seat.vault, await self._doubt_replays(tx, arrivals))
+        arrivals = await self._doubt_replays(tx, arrivals)
+        new = await append(tx, self.seat.vault, arrivals)
         added = [arrival for arrival in arrivals if (arrival.room_id, arrival.event_id) in new]
+        await self._open_known(tx, [a for a in arrivals if a.payload is not None and (a.room_id, a.event_id) not in new])
         await media.enqueue(tx, self.seat.vault, added)
         return added
 
@@ -272,24 +284,39 @@ class Committer:
                 await set_payload(tx, self.seat.vault, record, opened.payload, opened.index, doubts)
                 await media.enqueue_payload(tx, self.seat.vault, record, opened.payload)
 
+    async def _open_known(self, tx: Connection, again: Sequence[Arrival]) -> None:
+        """Read what another account kept without a key, and to which this one has it."""
+        if not again:
+            return
+        by_id = {(arrival.room_id, arrival.event_id): arrival for arrival in again}
+        for row in await tx.fetch(FIND_UNREAD, self.seat.org, *zip(*by_id, strict=True)):
+            arrival = by_id[row["room_id"], row["event_id"]]
+            assert arrival.payload is not None  # noqa: S101 - narrows for the type checker
+            [record] = await unseal(tx, self.seat.vault, [row])
+            await set_payload(tx, self.seat.vault, record, arrival.payload, arrival.message_index, arrival.doubts)
+            await media.enqueue_payload(tx, self.seat.vault, record, arrival.payload)
+
     async def _keep_room(self, tx: Connection, room: RoomPage) -> None:
         own = room.state("m.room.member", self.seat.user_id)
         why = own.get("content", {}).get("reason") if own and room.membership == "leave" else None
-        if room.membership == "leave":
-            log.warning("The archiver is no longer in %s: nothing said there from now on is archived.", room.room_id)
-            if own is not None and own.get("sender") != self.seat.user_id:
-                told = f"{own.get('sender')} removed the archiver: {why or 'no reason was given'}"
-                await alarm.sound(tx, self.seat.org, alarm.REMOVED, room.room_id, told)
-        else:
-            await alarm.clear(tx, self.seat.org, room.room_id, alarm.REMOVED, alarm.CANT_JOIN)
         version = self._versions[room.room_id]
         encrypted = room.state("m.room.encryption") is not None
-        reason = column(why) if isinstance(why, str) else None
-        is_new = await tx.fetchval(KEEP_ROOM, self.seat.org, room.room_id, version, encrypted, room.membership, reason)
+        told = room.membership, column(why) if isinstance(why, str) else None, self.seat.user_id
+        is_new = await tx.fetchval(KEEP_ROOM, self.seat.org, room.room_id, version, encrypted, *told)
+        if not await tx.fetchval(SEE_ROOM, self.seat.org, room.room_id, *told):
+            log.debug("%s is captured through another archiver.", room.room_id)
+        elif room.membership == "leave":
+            log.warning("The archiver is no longer in %s: nothing said there from now on is archived.", room.room_id)
+            if own is not None and own.get("sender") != self.seat.user_id:
+                removed = f"{own.get('sender')} removed the archiver: {why or 'no reason was given'}"
+                await alarm.sound(tx, self.seat.org, alarm.REMOVED, room.room_id, removed)
+        else:
+            await alarm.clear(tx, self.seat.org, room.room_id, alarm.REMOVED, alarm.CANT_JOIN)
         whole = any(event.get("type") == "m.room.create" for event in room.events)
         if room.prev_batch and (room.limited or (is_new and not whole)):
             cause = "joined" if is_new else "limited"
-            await tx.execute(ADD_STRETCH, self.seat.org, uuid7(), room.room_id, room.prev_batch, cause, not is_new)
+            place = self.seat.org, uuid7(), room.room_id, room.prev_batch
+            await tx.execute(ADD_STRETCH, *place, cause, not is_new, self.seat.user_id)
 
     async def _keep_oddity(self, tx: Connection, room_id: str, event: JsonObject, reason: str) -> None:
         place = room_id, month_of(moment(event.get("origin_server_ts")))

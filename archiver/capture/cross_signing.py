@@ -107,18 +107,20 @@ async def bootstrap(
     keys: CrossSigningKeys,
     sign_as_device: Callable[[bytes], str],
     password: str | None,
-    remember: Callable[[], Awaitable[Any]],
+    remember: Callable[[CrossSigningKeys], Awaitable[Any]],
 ) -> bool:
     """Upload cross-signing keys where the account has none of ours, sign the device, and ask the server whether it shows.
 
-    `sign_as_device` signs with the device's own Ed25519 key. `remember` stores `keys` durably; it is awaited before anything
-    is uploaded, since an account whose keys are lost can't be signed again without a person's help. Raises MatrixError.
+    `sign_as_device` signs with the device's own Ed25519 key. `remember` stores keys durably; it is awaited before anything
+    is uploaded, since an account whose keys are lost can't be signed again without a person's help. Where somebody has put other
+    keys in the place of ours, new ones are made: Synapse answers 500 to keys that were the account's before. Raises MatrixError.
     """
-    await remember()
     shown = await query(server, user_id)
     shown_master = shown.get("master_keys", {}).get(user_id, {}).get("keys", {})
     if f"ed25519:{public(keys.master)}" not in shown_master:
-        await _upload(server, user_id, upload(user_id, device_id, keys, sign_as_device), password)
+        keys = CrossSigningKeys.generate() if shown_master else keys
+        await remember(keys)
+        await replace(server, user_id, upload(user_id, device_id, keys, sign_as_device), password)
     if not is_signed(shown, user_id, device_id):
         shown = await query(server, user_id)
         device = shown["device_keys"][user_id][device_id]
@@ -131,8 +133,11 @@ async def bootstrap(
     return is_signed(shown, user_id, device_id)
 
 
-async def _upload(server: Caller, user_id: str, body: JsonObject, password: str | None) -> None:
-    """Upload cross-signing keys, proving with the password who we are if the server asks (user-interactive authentication)."""
+async def replace(server: Caller, user_id: str, body: JsonObject, password: str | None) -> None:
+    """Make these the account's cross-signing keys; the password proves who we are if the server asks.
+
+    Source: Matrix specification, client-server API, "User-interactive API in the REST API". Raises MatrixError.
+    """
     where = path("v3", "keys", "device_signing", "upload")
     try:
         await server.call("POST", where, body)

@@ -17,17 +17,17 @@ from archiver.capture.commit import Committer
 from archiver.capture.history import FILTER
 from archiver.db import Pool, tenant_tx
 from archiver.ledger.canonical import JsonObject, column
+from archiver.ledger.graph import NOT_HELD, NOT_VISIBLE, WITHHELD
 
 log = logging.getLogger(__name__)
 
-NOT_VISIBLE = "not-visible"  # the homeserver has it and may not show it to us: it is of before our time in the room
-NOT_HELD = "not-held"  # the homeserver says it has no such event
 PAGE = "100"
 WAIT, MAX_WAIT = 2.0, 6 * 3600.0  # seconds until the second attempt, and at most between two
 # Where history is still being fetched, what is missing will mostly come with it.
 DUE = """
     SELECT room_id, event_id, attempts FROM gap
     WHERE org = $1 AND state <> 'filled' AND due_at <= now()
+      AND room_id IN (SELECT room_id FROM room WHERE room.org = gap.org AND room.user_id = $2)
       AND NOT EXISTS (SELECT FROM stretch WHERE stretch.org = gap.org AND stretch.room_id = gap.room_id AND failed IS NULL)
     ORDER BY due_at, room_id LIMIT 20
 """
@@ -42,6 +42,15 @@ KEEP = """
     WHERE org = $1 AND room_id = $2 AND event_id = $3 AND state <> 'filled'
 """
 
+# What comes before our own coming into the room may be kept from us; what comes after may not.
+BEFORE_US = """
+    SELECT min(child.depth) <= (
+        SELECT max(depth) FROM record
+        WHERE org = $1 AND room_id = $2 AND type = 'm.room.member' AND state_key = $4)
+    FROM edge JOIN record AS child ON child.org = edge.org AND child.room_id = edge.room_id AND child.event_id = edge.event_id
+    WHERE edge.org = $1 AND edge.room_id = $2 AND edge.prev_event_id = $3
+"""
+
 
 class Gaps:
     """Asks for what is missing, beside live capture."""
@@ -52,12 +61,13 @@ class Gaps:
         self._committer = committer
         self._admin_token = admin_token
         self._org = committer.seat.org
+        self._user_id = committer.seat.user_id
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ask until told to stop."""
         while not stop.is_set():
             async with tenant_tx(self._pool, self._org) as tx:
-                due = await tx.fetch(DUE, self._org)
+                due = await tx.fetch(DUE, self._org, self._user_id)
             for gap in due:
                 await self._look_for(gap)
             if not due:
@@ -75,16 +85,18 @@ class Gaps:
         try:
             cause = await self._ask(room_id, event_id)
         except MatrixError as error:
-            cause = {403: NOT_VISIBLE, 404: NOT_HELD}.get(error.status, str(error))
+            cause = {403: WITHHELD, 404: NOT_HELD}.get(error.status, str(error))
         if await self._is_missing(place) and self._admin_token:
             cause = await self._ask_as_admin(room_id, event_id) or cause
         if not await self._is_missing(place):
             log.info("A missing event of %s was fetched: %s", room_id, event_id)
             return
+        async with tenant_tx(self._pool, self._org) as tx:
+            if cause == WITHHELD and await tx.fetchval(BEFORE_US, self._org, *place, self._user_id):
+                cause = NOT_VISIBLE
+            await tx.execute(KEEP, self._org, *place, column(cause))
         if gap["attempts"] == 0:
             log.warning("An event of %s is missing and can't be had (%s): %s", room_id, column(cause), event_id)
-        async with tenant_tx(self._pool, self._org) as tx:
-            await tx.execute(KEEP, self._org, *place, column(cause))
 
     async def _is_missing(self, place: tuple[str, str]) -> bool:
         async with tenant_tx(self._pool, self._org) as tx:
@@ -101,7 +113,7 @@ class Gaps:
         answer = await self._server.call("GET", path("v3", "rooms", room_id, "messages"), query=query)
         chunk = [event for event in answer.get("chunk", []) if isinstance(event, dict)]
         await self._committer.history(room_id, chunk, [])
-        return NOT_VISIBLE
+        return WITHHELD
 
     async def _ask_as_admin(self, room_id: str, event_id: str) -> str | None:
         """Fetch the event through Synapse's admin API; returns why it did not come, None when that says nothing new."""

@@ -18,7 +18,7 @@ REFUSED = frozenset({400, 403, 404})  # asking again would change nothing: the g
 FILTER = '{"event_format":"federation","lazy_load_members":false}'
 NEXT = """
     SELECT stretch_id, room_id, token, until_known, attempts FROM stretch
-    WHERE org = $1 AND failed IS NULL AND due_at <= now() ORDER BY due_at, found_at LIMIT 1
+    WHERE org = $1 AND user_id = $2 AND failed IS NULL AND due_at <= now() ORDER BY due_at, found_at LIMIT 1
 """
 LATER = """
     UPDATE stretch SET attempts = attempts + 1, due_at = now() + make_interval(secs => $4)
@@ -37,12 +37,13 @@ class History:
         self._server = server
         self._committer = committer
         self._org = committer.seat.org
+        self._user_id = committer.seat.user_id
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch until told to stop. Each page is committed with its place, so a crash repeats at most one page."""
         while not stop.is_set():
             async with tenant_tx(self._pool, self._org) as tx:
-                stretch = await tx.fetchrow(NEXT, self._org)
+                stretch = await tx.fetchrow(NEXT, self._org, self._user_id)
             if stretch is not None:
                 await self._page(stretch)
                 continue

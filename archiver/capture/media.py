@@ -29,6 +29,7 @@ TAKE = """
     UPDATE media SET attempts = attempts + 1, due_at = now() + interval '10 minutes'
     WHERE (org, room_id, event_id, part) IN (
         SELECT org, room_id, event_id, part FROM media WHERE state = 'waiting' AND due_at <= now()
+          AND room_id IN (SELECT room_id FROM room WHERE room.org = media.org AND room.user_id = $1)
         ORDER BY due_at LIMIT 4 FOR UPDATE SKIP LOCKED)
     RETURNING room_id, event_id, part, sealed_source, attempts
 """
@@ -93,10 +94,11 @@ async def _add(tx: Connection, vault: Vault, room_id: str, event_id: str, sent_a
 class Fetcher:
     """Fetches waiting media, a few at a time."""
 
-    def __init__(self, pool: Pool, vault: Vault, server: Homeserver, files: FileStore, limit: int) -> None:
+    def __init__(self, pool: Pool, vault: Vault, server: Homeserver, user_id: str, files: FileStore, limit: int) -> None:
         self._pool = pool
         self._vault = vault
         self._server = server
+        self._user_id = user_id
         self._files = files
         self._limit = limit
 
@@ -104,7 +106,7 @@ class Fetcher:
         """Fetch until told to stop."""
         while not stop.is_set():
             async with tenant_tx(self._pool, self._vault.org) as tx:
-                rows = await tx.fetch(TAKE)
+                rows = await tx.fetch(TAKE, self._user_id)
                 opened = await self._vault.open_many(
                     tx, [(row["room_id"], f"{row['event_id']}|{row['part']}", row["sealed_source"]) for row in rows]
                 )

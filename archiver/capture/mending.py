@@ -34,7 +34,9 @@ UNKNOWN = """
 WAITS = (10.0, 60.0, 600.0, 3600.0, 36000.0)
 DUE_REQUESTS = """
     SELECT room_id, session_id, sender, attempts FROM key_request
-    WHERE org = $1 AND due_at <= now() AND attempts < $2 ORDER BY due_at LIMIT 20
+    WHERE org = $1 AND due_at <= now() AND attempts < $2
+      AND room_id IN (SELECT room_id FROM room WHERE room.org = key_request.org AND room.user_id = $3)
+    ORDER BY due_at LIMIT 20
 """
 ASKED = """
     UPDATE key_request SET attempts = attempts + 1, due_at = now() + make_interval(secs => $4)
@@ -125,7 +127,7 @@ class Mender:
         """Ask the senders of what can't be read for the key once more (they give it to devices they meant it for)."""
         seat = self._seat
         async with tenant_tx(self._pool, seat.org) as tx:
-            due = await tx.fetch(DUE_REQUESTS, seat.org, len(WAITS))
+            due = await tx.fetch(DUE_REQUESTS, seat.org, len(WAITS), seat.user_id)
         for row in due:
             room_id, session_id, sender = row["room_id"], row["session_id"], row["sender"]
             seat.olm.asked.add((room_id, session_id))

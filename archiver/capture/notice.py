@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from archiver.capture import devices
 from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.seat import Seat
-from archiver.db import Pool, tenant_tx
+from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger import alarm
 from archiver.ledger.canonical import JsonObject, column
 
@@ -20,12 +21,18 @@ MARK = "nl.griffier.notice"
 # A room that is being made gets its encryption a moment after its first members; a notice must not overtake it.
 SETTLE = 1.5
 DUE = f"""
-    SELECT room_id, notice_event_id FROM room
-    WHERE org = $1 AND membership = 'join' AND notice_seen_at IS NULL AND first_seen_at < now() - interval '{SETTLE} seconds'
+    SELECT room_id, notice_event_id, notices_lost FROM room
+    WHERE org = $1 AND user_id = $2 AND membership = 'join' AND notice_seen_at IS NULL
+      AND first_seen_at < now() - interval '{SETTLE} seconds'
     ORDER BY first_seen_at LIMIT 20
 """  # noqa: S608 - a constant only
 SENT = "UPDATE room SET notice_event_id = $3 WHERE org = $1 AND room_id = $2"
 SEEN = "UPDATE room SET notice_seen_at = now() WHERE org = $1 AND room_id = $2"
+# A notice that somebody deleted is no notice any more: it is posted anew.
+LOST = """
+    UPDATE room SET notice_event_id = NULL, notice_seen_at = NULL, notices_lost = notices_lost + 1
+    WHERE org = $1 AND (room_id, notice_event_id) IN (SELECT * FROM unnest($2::text[], $3::text[])) RETURNING room_id
+"""
 GONE = "UPDATE room SET membership = 'leave', membership_why = $3 WHERE org = $1 AND room_id = $2"
 
 
@@ -44,6 +51,13 @@ def text(organisation: str) -> tuple[str, str]:
     return f"{dutch}\n\n{english}", f"<p>{escape(dutch)}</p><p lang='en'><em>{escape(english)}</em></p>"
 
 
+async def note_deleted(tx: Connection, org: int, deleted: Sequence[tuple[str, str]]) -> None:
+    """Have the notice posted anew where it is among these deleted (room id, event id)."""
+    if deleted:
+        for row in await tx.fetch(LOST, org, *zip(*deleted, strict=True)):
+            log.warning("The notice in %s was deleted; it is posted anew.", row["room_id"])
+
+
 class Notices:
     """Posts the notice in rooms that lack it, encrypted where the room is, and looks whether it arrived."""
 
@@ -59,22 +73,22 @@ class Notices:
         while not stop.is_set():
             now = asyncio.get_running_loop().time()
             async with tenant_tx(self._pool, self._seat.org) as tx:
-                rows = await tx.fetch(DUE, self._seat.org)
+                rows = await tx.fetch(DUE, self._seat.org, self._seat.user_id)
             for row in rows:
                 if self._later.get(row["room_id"], 0) <= now:
-                    await self._try(row["room_id"], row["notice_event_id"], now)
+                    await self._try(row["room_id"], row["notice_event_id"], row["notices_lost"], now)
             try:
                 await asyncio.wait_for(stop.wait(), 0.5)
             except TimeoutError:
                 continue
 
-    async def _try(self, room_id: str, event_id: str | None, now: float) -> None:
+    async def _try(self, room_id: str, event_id: str | None, lost: int, now: float) -> None:
         try:
             if event_id is None:
-                event_id = await self._post(room_id)
+                event_id = await self._post(room_id, lost)
                 await self._write(SENT, room_id, event_id)
             shown = await self._server.call("GET", path("v3", "rooms", room_id, "event", event_id))
-            if shown.get("sender") == self._seat.user_id:
+            if shown.get("sender") == self._seat.user_id and shown.get("content"):
                 await self._write(SEEN, room_id)
                 async with tenant_tx(self._pool, self._seat.org) as tx:
                     await alarm.clear(tx, self._seat.org, room_id, alarm.NO_NOTICE)
@@ -103,7 +117,7 @@ class Notices:
         async with tenant_tx(self._pool, self._seat.org) as tx:
             await tx.execute(statement, self._seat.org, room_id, *values)
 
-    async def _post(self, room_id: str) -> str:
+    async def _post(self, room_id: str, lost: int) -> str:
         body, html = text(self._organisation)
         content: JsonObject = {
             "msgtype": "m.notice",
@@ -116,7 +130,7 @@ class Notices:
         if await self._is_encrypted(room_id):
             kind, content = "m.room.encrypted", await self._encrypt(room_id, kind, content)
         # The same transaction id after a crash: the server answers with the notice that is there already.
-        txn = "griffier-notice-" + hashlib.sha256(room_id.encode()).hexdigest()[:16]
+        txn = "griffier-notice-" + hashlib.sha256(f"{room_id}|{lost}".encode()).hexdigest()[:16]
         answer = await self._server.call("PUT", path("v3", "rooms", room_id, "send", kind, txn), content)
         return str(answer["event_id"])
 

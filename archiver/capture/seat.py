@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ import asyncpg
 from nio.responses import KeysUploadResponse
 
 from archiver.capture import cross_signing
-from archiver.capture.client import CaptureError, Homeserver, path
+from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.cross_signing import CrossSigningKeys
 from archiver.capture.keystore import KeyStore
 from archiver.capture.olm import Machine
@@ -32,7 +32,12 @@ TAKE = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 FIND = "SELECT device_id, sealed_secrets, sync_token, account FROM seat WHERE org = $1 AND user_id = $2"
 ADD = "INSERT INTO seat (org, user_id, device_id, sealed_secrets) VALUES ($1, $2, $3, $4)"
 KEEP_SECRETS = "UPDATE seat SET sealed_secrets = $3, device_id = $4 WHERE org = $1 AND user_id = $2"
-SIGNED = "UPDATE seat SET signed_at = CASE WHEN $3 THEN now() END, state = $4 WHERE org = $1 AND user_id = $2"
+SIGNED = """
+    UPDATE seat SET signed_at = CASE WHEN $3 THEN now() END, capturing = capturing AND $3,
+                    state = CASE WHEN NOT $3 THEN 'not signed' WHEN capturing THEN 'capturing' ELSE 'starting' END
+    WHERE org = $1 AND user_id = $2
+"""
+SIGN_AGAIN = 60.0  # seconds until a device that could not be signed is tried again
 ADVANCE = "UPDATE seat SET sync_token = $3, seen_at = now(), capturing = $4, state = $5 WHERE org = $1 AND user_id = $2"
 STOPPED = "UPDATE seat SET capturing = false, state = $3 WHERE org = $1 AND user_id = $2"
 FROZEN_AFTER = 15  # seconds without a sign of life
@@ -86,6 +91,7 @@ class Seat:
         self.keys: KeyStore
         self.olm: Machine
         self.signed = False
+        self._signed_last = 0.0
 
     @asynccontextmanager
     async def tx(self) -> AsyncIterator[Connection]:
@@ -108,7 +114,7 @@ class Seat:
             await self.keys.flush(tx)
         if not self.olm.account.shared:
             await self.publish_keys(server, fallback=True)
-        await self._cross_sign(server, settings)
+        await self.cross_sign(server, settings)
 
     async def _load(self) -> bool:
         """Read the device's secrets, or make them; returns whether the device has never been used."""
@@ -130,6 +136,10 @@ class Seat:
         async with self.tx() as tx:
             await tx.execute(KEEP_SECRETS, self.org, self.user_id, sealed, self.device_id)
 
+    async def _keep_identity(self, keys: CrossSigningKeys) -> None:
+        self.secrets.cross_signing = keys
+        await self._keep_secrets()
+
     async def publish_keys(self, server: Homeserver, *, fallback: bool) -> None:
         """Publish device keys and one-time keys, and a fallback key where the server has none that is unused.
 
@@ -148,20 +158,34 @@ class Seat:
             self.olm.handle_response(KeysUploadResponse(0, int(counts.get("signed_curve25519", 0))))
             await self.keys.flush(tx)
 
-    async def _cross_sign(self, server: Homeserver, settings: Archiver) -> None:
-        self.signed = await cross_signing.bootstrap(
-            server,
-            self.user_id,
-            self.device_id,
-            self.secrets.cross_signing,
-            lambda message: str(self.olm.account.sign(message.decode())),
-            settings.password.get_secret_value() or None,
-            self._keep_secrets,
-        )
+    async def cross_sign(self, server: Homeserver, settings: Archiver) -> None:
+        """See to it that the homeserver shows our device as signed by our own identity, and note whether it does.
+
+        Without that nothing is lost that clients still give us, so capture goes on; but it is not called capturing.
+        """
+        self._signed_last = asyncio.get_running_loop().time()
+        why = ""
+        try:
+            self.signed = await cross_signing.bootstrap(
+                server,
+                self.user_id,
+                self.device_id,
+                self.secrets.cross_signing,
+                lambda message: str(self.olm.account.sign(message.decode())),
+                settings.password.get_secret_value() or None,
+                self._keep_identity,
+            )
+        except MatrixError as error:
+            self.signed, why = False, f" ({error})"
         async with self.tx() as tx:
-            await tx.execute(SIGNED, self.org, self.user_id, self.signed, "starting" if self.signed else "not signed")
+            await tx.execute(SIGNED, self.org, self.user_id, self.signed)
         if not self.signed:
-            log.error("The homeserver doesn't show the archiver's device as cross-signed: strict clients will withhold keys.")
+            log.error("The homeserver doesn't show the archiver's device as cross-signed: strict clients withhold keys%s.", why)
+
+    def must_sign(self, changed: Collection[str]) -> bool:
+        """Whether the signature is to be looked at again: somebody changed our account's keys, or we could not sign before."""
+        waited = asyncio.get_running_loop().time() - self._signed_last
+        return self.user_id in changed or (not self.signed and waited > SIGN_AGAIN)
 
     async def advance(self, tx: Connection, token: str) -> None:
         """Note, in the batch's own transaction, up to where the sync has been committed."""

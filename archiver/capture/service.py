@@ -114,6 +114,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
         megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
         committer = Committer(seat, megolm, keys, server, settings.archiver.bridges)
         admin_token = settings.homeserver.admin_token.get_secret_value()
+        limit = settings.archiver.media_max_bytes
         archivers = tuple(sorted({seat.user_id, *settings.archiver.together_with}))
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -121,7 +122,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                     tasks.create_task(task)
                     for task in (
                         seat.beat(pool),
-                        Fetcher(pool, vault, server, FileStore(settings.files), settings.archiver.media_max_bytes).run(stop),
+                        Fetcher(pool, vault, server, seat.user_id, FileStore(settings.files), limit).run(stop),
                         History(pool, server, committer).run(stop),
                         Gaps(pool, server, committer, admin_token).run(stop),
                         Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),
@@ -155,6 +156,8 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
             await _join(server, seat, room_id)
         for room_id, via in page.successors():
             await _join(server, seat, room_id, via)
+        if seat.must_sign(page.changed_devices):
+            await seat.cross_sign(server, settings.archiver)
         olm = seat.olm
         few = olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL
         if few or page.needs_fallback_key:

@@ -155,8 +155,8 @@ class Stack:
         )
         url = f"http://127.0.0.1:{self.ports.homeserver}"
         ready = answers(f"{url}/_matrix/client/versions")
-        await self._once("Synapse's signing key", [*synapse.command(config)[:-1], "--generate-keys"])
-        await self._supervisor.start(Part("Synapse", synapse.command(config)[:-1], ready, self._logs / "synapse.log"))
+        await self._once("Synapse's signing key", [*synapse.command(config), "--generate-keys"])
+        await self._supervisor.start(Part("Synapse", synapse.command(config), ready, self._logs / "synapse.log"))
         shared = self.secrets["registration_shared_secret"]
         for person, password, admin in (
             (people.ARCHIVER, self.secrets["archiver_password"], False),

@@ -89,8 +89,8 @@ def write_private(path: Path, text: str) -> None:
 
 
 def command(config: Path) -> list[str]:
-    """What runs Synapse; it makes its signing key on its first start."""
-    return [sys.executable, "-m", "synapse.app.homeserver", "-c", str(config), "--generate-missing-configs"]
+    """What runs Synapse; with `--generate-keys` after it, what makes its signing key."""
+    return [sys.executable, "-m", "synapse.app.homeserver", "-c", str(config)]
 
 
 async def register(url: str, shared_secret: str, localpart: str, password: str, *, admin: bool = False, name: str = "") -> None:

@@ -59,6 +59,15 @@ def line(entry: Entry) -> dict[str, Any]:
             }
             for reaction in message.reactions
         ],
+        "place": message.place,
+        "votes": [
+            {
+                "event_id": vote.event_id, "sender": vote.sender, "sent_at": vote.sent_at.isoformat(),
+                "answers": list(vote.answers), "deleted": vote.deleted,
+            }
+            for vote in message.votes
+        ],
+        "poll_ended": {"by": message.poll_ended.by, "at": message.poll_ended.at.isoformat()} if message.poll_ended else None,
         "attachment": {
             "name": attachment.name, "media_type": attachment.media_type, "size": attachment.size, "state": attachment.state,
         } if attachment else None,

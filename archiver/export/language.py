@@ -116,8 +116,25 @@ TEXTS: dict[str, dict[str, str]] = {
         "nl": "de afzender zegt dat dit bericht van buiten komt, maar is geen brug: de herkomst is niet overgenomen.",
         "en": "the sender says that this message comes from elsewhere but is no bridge: what it says of its origin was not taken over.",
     },
+    "missing": {"nl": "Ontbreekt", "en": "Missing"},
+    "missing_event": {"nl": "Ontbrekend bericht", "en": "Missing message"},
+    "before": {"nl": "van vóór", "en": "of before"},
+    "found_on": {"nl": "Ontdekt op", "en": "Found on"},
+    "gap:searching": {"nl": "het wordt nog gezocht", "en": "it is still being looked for"},
+    "gap:not-held": {"nl": "de homeserver heeft het niet", "en": "the homeserver does not have it"},
+    "gap:withheld": {"nl": "de homeserver heeft het, maar geeft het niet", "en": "the homeserver has it, but does not give it"},
+    "gap:refused": {"nl": "de homeserver geeft het niet", "en": "the homeserver does not give it"},
     "closed": {"nl": "Aaneengesloten tot en met", "en": "Nothing missing up to and including"},
     "closed_event": {"nl": "bericht", "en": "event"},
+    "place": {"nl": "Plaats", "en": "Place"},
+    "poll": {"nl": "Peiling", "en": "Poll"},
+    "votes": {"nl": "Stemmen", "en": "Votes"},
+    "poll_ended": {"nl": "Peiling gesloten op", "en": "Poll closed on"},
+    "call": {"nl": "Oproep", "en": "Call"},
+    "call.invite": {"nl": "Oproep begonnen", "en": "Call started"},
+    "call.answer": {"nl": "Oproep aangenomen", "en": "Call answered"},
+    "call.reject": {"nl": "Oproep geweigerd", "en": "Call declined"},
+    "call.hangup": {"nl": "Oproep beëindigd", "en": "Call ended"},
     "kind": {"nl": "Soort", "en": "Type"},
     "withdrawn": {"nl": "ingetrokken", "en": "withdrawn"},
     "members_left": {"nl": "Eerder deelnemer", "en": "Formerly members"},
@@ -150,6 +167,16 @@ class Language:
         """Day and time with the offset from UTC, so that no reader has to guess."""
         local = moment.astimezone(ZONE).replace(microsecond=0)
         return f"{self.day(moment)} {local:%H:%M:%S} (UTC{local.isoformat()[-6:]})"
+
+    def gap(self, cause: str | None) -> str:
+        """Why something is missing."""
+        name = f"gap:{cause or 'searching'}"
+        return self(name) if name in TEXTS else f"{self('gap:refused')} ({cause})"
+
+    def call(self, kind: str) -> str:
+        """What happened in a call, by the type of the event that says so."""
+        name = kind.removeprefix("m.")
+        return self(name if name in TEXTS else "call")
 
     def reason(self, code: str) -> str:
         """Why a message can't be read."""

@@ -13,7 +13,7 @@ Synapse loads it; it imports nothing heavy. In homeserver.yaml:
 
 It keeps nothing and looks nothing up: what it checks is in the event and the state that Synapse hands it. Only a room's first
 power levels cost an invitation and a join; where an official joins a room that has no archiver, that is done in the background.
-Works in each Synapse worker that creates events.
+Every Synapse worker must load it: it checks where an event is made, and acts in the background where Synapse runs such tasks.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Guard:
     def __init__(self, config: dict[str, Any], api: ModuleApi) -> None:
         self._api = api
         self._archivers, self._scope = _read(config)
-        api.register_third_party_rules_callbacks(check_event_allowed=self.check_event_allowed, on_new_event=self.on_new_event)
+        api.register_third_party_rules_callbacks(check_event_allowed=self.check_event_allowed)
+        if api.should_run_background_tasks():  # every worker hears of every new event; one of them acts on it
+            api.register_third_party_rules_callbacks(on_new_event=self.on_new_event)
 
     @staticmethod
     def parse_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +64,8 @@ class Guard:
         if event.type == "m.room.power_levels" and event.state_key == "":
             if ("m.room.power_levels", "") not in state:
                 await self._seat(event.sender, event.room_id, state)
+            elif ("m.room.tombstone", "") in state:
+                pass  # the room goes on elsewhere: a homeserver that upgrades it has everybody fall silent here
             elif (seated := self._seated(state)) is not None and _level(event.content, seated) < _needed(event.content):
                 text = SILENCING.format(archiver=seated, needed=_needed(event.content))
                 raise errors.SynapseError(403, text, "M_FORBIDDEN")

@@ -11,6 +11,11 @@ from collections.abc import Sequence
 from archiver.db import Connection
 from archiver.ledger.canonical import JsonObject, column
 
+# Why an event that others point at can't be had.
+NOT_VISIBLE = "not-visible"  # of before our time in the room, and not to be shown to us: where the archive's knowledge begins
+NOT_HELD = "not-held"  # the homeserver says it has no such event
+WITHHELD = "withheld"  # the homeserver has it, and of a time when we were there, and does not give it
+
 ADD_EDGES = """
     INSERT INTO edge (org, room_id, event_id, prev_event_id)
     SELECT $1, e.* FROM unnest($2::text[], $3::text[], $4::text[]) AS e ON CONFLICT DO NOTHING

@@ -47,6 +47,12 @@ class Arrival:
         return session if isinstance(session, str) else None
 
     @property
+    def deletes(self) -> tuple[str, str] | None:
+        """(room id, event id) of what it deletes, if it deletes something."""
+        kind, target = relation(self.event)
+        return (self.room_id, target) if kind == "m.redaction" and target else None
+
+    @property
     def type(self) -> str:
         kind = self.event.get("type")
         return kind if isinstance(kind, str) else "?"

@@ -36,6 +36,7 @@ from archiver.settings import Settings, SettingsError
 log = logging.getLogger(__name__)
 
 ROOM_NAME = "Griffier kanarie · canary"
+SUBJECT = "test-pair"  # of the alarm
 FILE_NAME = "kanarie.bin"
 FILE_SIZE = 4096  # bytes
 LOOK_EVERY = 0.1  # seconds
@@ -118,9 +119,9 @@ class Passage:
 
     async def _wait_for_archiver(self, sender: Participant, room_id: str) -> None:
         """Until the archiver is in the room, by the guard or on invitation: before that, nobody gives it the room's key."""
-        archiver = self._settings.archiver.user_id
-        if archiver not in sender.members(room_id):
-            await sender.invite(room_id, archiver)
+        archiver = self._settings.archiver
+        if not sender.members(room_id) & {archiver.user_id, *archiver.together_with}:
+            await sender.invite(room_id, archiver.user_id)
         while True:
             async with tenant_tx(self._pool, self._vault.org) as tx:
                 if await tx.fetchval(SEATED, self._vault.org, room_id):
@@ -174,12 +175,11 @@ async def once(settings: Settings, pool: Pool, vault: Vault) -> Round:
         done = await Passage(settings, pool, vault).go()
     async with tenant_tx(pool, vault.org) as tx:
         await rounds.keep(tx, vault.org, done)
-        subject = settings.archiver.user_id
         if done.complete:
-            await alarm.clear(tx, vault.org, subject, alarm.CANARY)
+            await alarm.clear(tx, vault.org, SUBJECT, alarm.CANARY)
         else:
             why = "; ".join(f"{part}: {reason}" for part, reason in done.lacking.items())
-            await alarm.sound(tx, vault.org, alarm.CANARY, subject, f"the round of {done.started_at:%H:%M:%S %Z} lacks {why}")
+            await alarm.sound(tx, vault.org, alarm.CANARY, SUBJECT, f"the round of {done.started_at:%H:%M:%S %Z} lacks {why}")
     return done
 
 
@@ -223,14 +223,14 @@ async def watch(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.Even
 
 async def notice_absence(tx: Connection, settings: Settings, since: datetime, now: datetime) -> None:
     """Raise the alarm when no round has come for too long. `since` counts where there has never been one."""
-    org, subject, every = settings.organisation.id, settings.archiver.user_id, settings.canary.every
+    org, every = settings.organisation.id, settings.canary.every
     if not every:
-        await alarm.clear(tx, org, subject, alarm.CANARY)
+        await alarm.clear(tx, org, SUBJECT, alarm.CANARY)
         return
     ended_at = await rounds.last_end(tx, org) or since
     if rounds.is_overdue(ended_at, every, now):
         told = f"no round has come since {ended_at:%Y-%m-%d %H:%M %Z}; is 'griffier canary' running?"
-        await alarm.sound(tx, org, alarm.CANARY, subject, told)
+        await alarm.sound(tx, org, alarm.CANARY, SUBJECT, told)
 
 
 @asynccontextmanager

@@ -86,10 +86,11 @@ class Participant:
             await self._client.keys_upload()
         device_id, server.token = self._client.device_id, self._client.access_token
 
-        async def remember() -> None:
+        async def remember(keys: CrossSigningKeys) -> None:
             session = {"device_id": device_id, "access_token": server.token, "cross_signing": keys.to_json()}
             await asyncio.to_thread(_write_private, self._session, json.dumps(session))
 
+        await remember(keys)
         if not await cross_signing.bootstrap(server, self.user_id, device_id, keys, self._sign, self._password, remember):
             raise ParticipantError(f"The homeserver does not show {device_id} of {self.user_id} as cross-signed.")
 

@@ -9,17 +9,20 @@ from typing import Any
 
 from archiver.ledger.canonical import JsonObject
 from archiver.ledger.record import Record, moment
+from archiver.reading import poll
+from archiver.reading.poll import Ending, Vote
 
 TEXT_KINDS = {
     "m.text": "text", "m.emote": "text", "m.notice": "notice", "m.image": "image", "m.file": "file", "m.audio": "audio",
     "m.video": "video", "m.location": "location",
 }  # fmt: skip
 OTHER_KINDS = {
-    "m.sticker": "image", "m.poll.start": "poll", "org.matrix.msc3381.poll.start": "poll", "m.call.invite": "call",
-    "m.room.encrypted": "unreadable",
+    "m.sticker": "image", "m.room.encrypted": "unreadable", **dict.fromkeys(poll.START, "poll"),
+    **dict.fromkeys(("m.call.invite", "m.call.answer", "m.call.reject", "m.call.hangup"), "call"),
 }  # fmt: skip
-# Sent along with messages, and no message themselves.
-COMPANIONS = frozenset({"m.reaction", "m.room.redaction"})
+# Sent along with messages, and no message themselves; of a call, what the devices tell each other to connect.
+COMPANIONS = frozenset({"m.reaction", "m.room.redaction", "m.call.candidates", "m.call.negotiate", "m.call.select_answer",
+                        "m.call.sdp_stream_metadata_changed"}) | poll.RESPONSE | poll.END  # fmt: skip
 NOTICE = "nl.griffier.notice"
 SOURCE = "nl.griffier.source"
 
@@ -37,7 +40,7 @@ class Version:
     def body(self) -> str:
         """Its text; of a poll, the question and the answers."""
         body = self.content.get("body")
-        return body if isinstance(body, str) and body else _poll(self.content)
+        return poll.text(self.content) or (body if isinstance(body, str) else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Message:
     reactions: tuple[Reaction, ...] = ()
     reply_to: str | None = None
     thread: str | None = None
+    votes: tuple[Vote, ...] = ()
+    poll_ended: Ending | None = None
     source: JsonObject = field(default_factory=dict)
 
     @property
@@ -92,6 +97,12 @@ class Message:
         return self.current.body if self.current else ""
 
     @property
+    def place(self) -> str | None:
+        """Where it points to on the map, as a geo: address (RFC 5870)."""
+        place = self.content.get("geo_uri")
+        return place if isinstance(place, str) and place.startswith("geo:") else None
+
+    @property
     def network(self) -> str:
         network = self.source.get("network")
         return network if isinstance(network, str) else "matrix"
@@ -104,26 +115,6 @@ class Message:
                 if isinstance(value, str) and value and value not in found:
                     found.append(value)
         return found
-
-
-def _text(value: Any) -> str:
-    """An extensible event's text, in the stable or the unstable form (MSC1767, MSC3381)."""
-    if isinstance(value, dict):
-        for name in ("m.text", "org.matrix.msc1767.text", "body"):
-            told = value.get(name)
-            told = told[0].get("body") if isinstance(told, list) and told and isinstance(told[0], dict) else told
-            if isinstance(told, str):
-                return told
-    return ""
-
-
-def _poll(content: JsonObject) -> str:
-    poll = content.get("m.poll") or content.get("m.poll.start") or content.get("org.matrix.msc3381.poll.start")
-    if not isinstance(poll, dict):
-        return ""
-    answers = poll.get("answers")
-    lines = [_text(answer) for answer in answers] if isinstance(answers, list) else []
-    return "\n".join([_text(poll.get("question")), *(f"– {line}" for line in lines if line)])
 
 
 def is_message(record: Record) -> bool:
@@ -140,9 +131,8 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
             deletions.setdefault(record.relates_to, record)
     versions = [Version(root.event_id, root.sent_at, root.content)] if root.content or not root.unreadable else []
     reactions = []
-    for record in others:
-        if record.relates_to != root.event_id:
-            continue
+    direct = [record for record in others if record.relates_to == root.event_id]
+    for record in direct:
         if record.rel_type == "m.replace" and record.sender == root.sender:
             new = record.content.get("m.new_content")
             if isinstance(new, dict):
@@ -171,6 +161,8 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
         reactions=tuple(reactions),
         reply_to=reply_to if isinstance(reply_to, str) else None,
         thread=root.relates_to if root.rel_type == "m.thread" else None,
+        votes=poll.votes(root.content, direct, set(deletions)),
+        poll_ended=poll.ending(direct),
         source=source if isinstance(source, dict) else {},
     )
 

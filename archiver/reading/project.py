@@ -27,7 +27,7 @@ BY_ID = f"SELECT {COLUMNS} FROM record WHERE org = $1 AND (room_id, event_id) IN
 BY_RELATION = f"""
     SELECT {COLUMNS} FROM record
     WHERE org = $1 AND (room_id, relates_to) IN (SELECT * FROM unnest($2::text[], $3::text[]))
-      AND rel_type IN ('m.replace', 'm.annotation', 'm.redaction')
+      AND rel_type IN ('m.replace', 'm.annotation', 'm.redaction', 'm.reference')
 """  # noqa: S608
 SAVE = """
     INSERT INTO message (org, room_id, event_id, sender, kind, sent_at, depth, network, edits, reactions, reply_to, thread,

@@ -10,6 +10,7 @@ from typing import Any
 from archiver.db import Connection
 from archiver.ledger.record import COLUMNS, Record, unseal
 from archiver.ledger.sealing import Vault
+from archiver.reading.completeness import Completeness, completeness
 
 STATE = f"""
     SELECT DISTINCT ON (room_id, type, state_key) {COLUMNS} FROM record
@@ -28,28 +29,6 @@ COUNTS = """
            count(*) FILTER (WHERE unreadable IS NOT NULL) AS unreadable,
            count(*) FILTER (WHERE deleted_at IS NOT NULL) AS deleted, count(*) FILTER (WHERE pruned) AS pruned
     FROM message WHERE org = $1 AND ($2::text IS NULL OR room_id = $2) GROUP BY room_id
-"""
-# What is of before the archiver's time in the room, and may not be shown to it, is where its knowledge begins: no hole in it.
-HOLES = """
-    SELECT room_id, count(*) FILTER (WHERE cause IS DISTINCT FROM 'not-visible') AS holes,
-           count(*) FILTER (WHERE cause = 'not-visible') AS unseen
-    FROM gap WHERE org = $1 AND ($2::text IS NULL OR room_id = $2) AND state <> 'filled' GROUP BY room_id
-"""
-# The newest event before which nothing is missing: it lies below every event that points at a gap (depth grows along the graph).
-CLOSED = """
-    SELECT room.room_id, closed.event_id, closed.sent_at
-    FROM room
-    LEFT JOIN LATERAL (
-        SELECT min(child.depth) AS depth FROM gap
-        JOIN edge ON edge.org = gap.org AND edge.room_id = gap.room_id AND edge.prev_event_id = gap.event_id
-        JOIN record AS child ON child.org = edge.org AND child.room_id = edge.room_id AND child.event_id = edge.event_id
-        WHERE gap.org = room.org AND gap.room_id = room.room_id AND gap.state <> 'filled'
-          AND gap.cause IS DISTINCT FROM 'not-visible') AS broken ON true
-    JOIN LATERAL (
-        SELECT event_id, sent_at FROM record
-        WHERE record.org = room.org AND record.room_id = room.room_id AND (broken.depth IS NULL OR depth < broken.depth)
-        ORDER BY depth DESC, event_id LIMIT 1) AS closed ON true
-    WHERE room.org = $1 AND ($2::text IS NULL OR room.room_id = $2)
 """
 ROOMS = """
     SELECT room_id, version, encrypted, membership, notice_seen_at,
@@ -76,10 +55,7 @@ class Room:
     unreadable: int
     deleted: int
     pruned: int
-    holes: int
-    unseen: int  # where history goes on to before the archiver's time in the room
-    closed_up_to: str | None  # the newest event before which nothing is missing
-    closed_at: datetime | None  # when that was sent
+    completeness: Completeness
     fetching: bool  # history is still being fetched
     seated: bool  # the archiver is a member
     noticed: bool  # the server showed the notice in the room
@@ -95,14 +71,13 @@ async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> lis
         state[record.room_id].append(record)
     earlier = await _earlier_names(tx, vault, state)
     counts = {row["room_id"]: row for row in await tx.fetch(COUNTS, vault.org, room_id)}
-    holes = {row["room_id"]: (row["holes"], row["unseen"]) for row in await tx.fetch(HOLES, vault.org, room_id)}
-    closed = {row["room_id"]: row for row in await tx.fetch(CLOSED, vault.org, room_id)}
     seats = {row["user_id"] for row in await tx.fetch("SELECT user_id FROM seat WHERE org = $1", vault.org)}
+    rows = await tx.fetch(ROOMS, vault.org, room_id)
+    complete = await completeness(tx, vault.org, [row["room_id"] for row in rows], room_id)
     found = []
-    for row in await tx.fetch(ROOMS, vault.org, room_id):
+    for row in rows:
         room = row["room_id"]
-        graph = holes.get(room, (0, 0)), closed.get(room)
-        found.append(_room(row, seats, state[room], earlier[room], counts.get(room), graph))
+        found.append(_room(row, seats, state[room], earlier[room], counts.get(room), complete[room]))
     return sorted(found, key=lambda room: (room.last_at is not None, room.last_at), reverse=True)
 
 
@@ -137,8 +112,7 @@ async def _earlier_names(tx: Connection, vault: Vault, state: dict[str, list[Rec
     return names
 
 
-def _room(row: Any, seats: set[str], state: list[Record], earlier: dict[str, str], counts: Any, graph: Any) -> Room:
-    (holes, unseen), closed = graph
+def _room(row: Any, seats: set[str], state: list[Record], earlier: dict[str, str], counts: Any, known: Completeness) -> Room:
     names: dict[str, str] = {}
     members, left = [], []
     for record in state:
@@ -162,10 +136,7 @@ def _room(row: Any, seats: set[str], state: list[Record], earlier: dict[str, str
         unreadable=counts["unreadable"] if counts else 0,
         deleted=counts["deleted"] if counts else 0,
         pruned=counts["pruned"] if counts else 0,
-        holes=holes,
-        unseen=unseen,
-        closed_up_to=closed["event_id"] if closed else None,
-        closed_at=closed["sent_at"] if closed else None,
+        completeness=known,
         fetching=row["stretches"] > 0,
         seated=row["membership"] == "join",
         noticed=row["notice_seen_at"] is not None,

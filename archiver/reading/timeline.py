@@ -10,6 +10,7 @@ from typing import Any
 from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.sealing import Vault
 from archiver.reading.message import Message
+from archiver.reading.poll import Vote
 from archiver.reading.project import fetch, messages
 from archiver.reading.rooms import Room
 
@@ -62,6 +63,7 @@ class Entry:
     attachment: Attachment | None
     reactions: tuple[tuple[str, tuple[str, ...]], ...]  # (emoji, names)
     withdrawn: tuple[tuple[str, str], ...]  # (emoji, name) of reactions taken back
+    votes: tuple[tuple[str, Vote], ...] = ()  # (name, vote) in a poll
 
     @property
     def event_id(self) -> str:
@@ -167,6 +169,7 @@ def entry(message: Message, room: Room, quotes: dict[str, Quote], media: Any) ->
         quote=quotes.get(message.reply_to) if message.reply_to else None,
         attachment=_attachment(message, media),
         reactions=tuple((key, tuple(names)) for key, names in by_key.items()),
+        votes=tuple((room.names.get(vote.sender, vote.sender), vote) for vote in message.votes),
         withdrawn=tuple((r.key, room.names.get(r.sender, r.sender)) for r in message.reactions if r.deleted),
     )
 

@@ -178,6 +178,8 @@ const actions = {
         await until(members, 20000, `${count} members in ${room}`);
         return {};
     },
+    rename: async ({ name }) => client.setDisplayName(name),
+    upgrade: async ({ room, version }) => ({ room: (await client.upgradeRoom(room, version)).replacement_room }),
     new_session: async ({ room }) => { await client.getCrypto().forceDiscardSession(room); return {}; },
     redact: async ({ room, event_id, reason }) => client.redactEvent(room, event_id, undefined, { reason }),
     quit: async () => {

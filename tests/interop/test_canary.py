@@ -112,7 +112,7 @@ async def test_a_round_is_complete_and_once_the_archive_stops_everything_says_so
     printed = (await archive.run("status")).stdout
     assert "INCOMPLETE" in printed
     assert "8 of 12 parts arrived (66.7%)" in printed
-    assert f"ALARM canary {archive.user_id}" in printed
+    assert "ALARM canary test-pair: the round of " in printed
     await asyncio.sleep(5.1)  # for so long the metrics stay as they are
     seen = await metrics(url)
     assert (seen["griffier_canary_complete",], seen["griffier_alarms", "canary"]) == (0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -80,8 +81,12 @@ async def test_a_server_that_refuses_history_leaves_gaps_with_their_cause_that_c
         lost = (await official.do("send", room=room, content={"msgtype": "m.text", "body": "zoek"}))["event_id"]
         await official.do("send", room=room, content={"msgtype": "m.text", "body": "erna"})
         assert await archive.until("SELECT cause FROM gap WHERE event_id = $1 AND state = 'kept'", lost)
-        listed = (await archive.run("rooms", "--json")).stdout
-        assert '"holes": 1' in listed
+        [told] = [listed for listed in json.loads((await archive.run("rooms", "--json")).stdout)["rooms"] if listed["holes"]]
+        [gap] = told["gaps"]
+        assert (gap["event_id"], gap["cause"]) == (lost, "the homeserver does not say where it stands")
+        page = tmp_path / "gat.html"
+        assert (await archive.run("export", room, "--out", str(page))).returncode == 0
+        assert "Ontbrekend bericht" in page.read_text()
         refusing = False
         await archive.until("SELECT state = 'filled' FROM gap WHERE event_id = $1", lost, seconds=40)
         assert "zoek" in await archive.texts(room)
@@ -100,8 +105,8 @@ async def test_what_was_said_before_it_may_see_the_room_is_where_its_knowledge_b
         sent = (await official.do("send", room=room, body="wel voor het archief"))["event_id"]
         await archive.until(HELD, [sent], 1)
         await archive.until("SELECT bool_and(cause = 'not-visible') FROM gap WHERE room_id = $1 AND state = 'kept'", room)
-        [told] = [line for line in (await archive.run("rooms")).stdout.splitlines() if room in line]
-        assert told
+        [told] = json.loads((await archive.run("rooms", "--json")).stdout)["rooms"]
+        assert (told["holes"], told["unseen"]) == (0, True)
         assert "nog niet voor het archief" not in await archive.texts(room)
 
 

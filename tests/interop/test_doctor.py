@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import pytest
 
+from archiver.capture import cross_signing
+from archiver.capture.client import homeserver, path
 from tests.facility import facility
+from tests.interop.client import Official
 
 pytestmark = [pytest.mark.stack, pytest.mark.interop]
 
@@ -26,6 +30,31 @@ async def test_a_healthy_archive_and_one_that_nobody_drives(stack, tmp_path):
         stopped = await archive.run("doctor")
         assert stopped.returncode == 1
         assert "PROBLEM  capture: it is stopped" in stopped.stdout
+
+
+async def test_an_identity_that_somebody_replaced_is_put_back_and_a_deleted_notice_posted_anew(stack, tmp_path):
+    user_id, password = await stack.register(f"wisser-{secrets.token_hex(3)}")
+    async with Official(stack.homeserver, user_id, password) as official, facility(stack, tmp_path) as archive:
+        await archive.start()
+        await archive.until("SELECT capturing FROM seat")
+        room = (await official.do("create_room", name="Gewist", invite=[archive.user_id]))["room"]
+        noticed = "SELECT notice_event_id FROM room WHERE room_id = $1 AND notice_seen_at IS NOT NULL"
+        notice = await archive.until(noticed, room)
+        await official.do("redact", room=room, event_id=notice, reason="hinderlijk")
+        again = await archive.until(noticed + " AND notice_event_id <> $2", room, notice)
+        shown = await archive.until("SELECT event_id FROM record WHERE event_id = $1 AND unreadable IS NULL", again)
+        assert shown == again
+
+        async with homeserver(stack.homeserver, 30) as server:
+            server.token = await stack.log_in(archive.user_id, archive.env["GRIFFIER_ARCHIVER__PASSWORD"])
+            mine = (await server.call("GET", path("v3", "account", "whoami")))["device_id"]
+            other = cross_signing.upload(archive.user_id, mine, cross_signing.CrossSigningKeys.generate(), lambda _: "x")
+            del other["master_key"]["signatures"]  # this device has no keys of its own to sign with
+            await cross_signing.replace(server, archive.user_id, other, archive.env["GRIFFIER_ARCHIVER__PASSWORD"])
+        [[replaced]] = await archive.fetch("SELECT now()")
+        await archive.until("SELECT signed_at > $1 FROM seat WHERE capturing", replaced)
+        told = await archive.run("doctor")
+        assert told.returncode == 0, told.stdout
 
 
 async def test_status_and_rooms_say_up_to_where_nothing_is_missing(stack, tmp_path):

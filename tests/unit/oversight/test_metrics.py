@@ -40,7 +40,9 @@ async def holdings(archive):
     async with tenant_tx(archive.pool, 2) as tx:
         await append(tx, archive.other, [plain, waiting, child])
         await tx.execute(
-            "INSERT INTO room (org, room_id, version, membership) VALUES (2, $1, '11', 'join'), (2, '!oud', '11', 'leave')", room
+            "INSERT INTO room (org, room_id, version, membership, user_id) "
+            "VALUES (2, $1, '11', 'join', '@archief:x'), (2, '!oud', '11', 'leave', '@archief:x')",
+            room,
         )
         await tx.execute(
             "INSERT INTO media (org, room_id, event_id, part, sealed_source, state) VALUES (2, $1, '$f', 'file', '', 'failed')",

@@ -72,6 +72,29 @@ def test_a_message_deleted_before_capture_is_reported_with_its_sender():
     assert message.deletion.by == "@baas:x"
 
 
+def test_a_poll_reads_as_its_question_its_answers_and_its_votes():
+    answers = [{"m.id": "a", "m.text": [{"body": "Maandag"}]}, {"m.id": "b", "m.text": [{"body": "Dinsdag"}]}]
+    content = {"m.poll": {"question": {"m.text": [{"body": "Wanneer?"}]}, "answers": answers}}
+    poll = record("$p", content, kind="m.poll.start")
+    points = {"m.relates_to": {"rel_type": "m.reference", "event_id": "$p"}}
+    related = [
+        record("$v1", points | {"m.poll.response": {"answers": ["a"]}}, kind="m.poll.response", second=1, sender="@ander:x"),
+        record("$v2", points | {"m.poll.response": {"answers": ["b", 7, "onbekend"]}}, kind="m.poll.response", second=2),
+        record("$v3", points | {"m.poll.response": "niets"}, kind="m.poll.response", second=3),
+        redaction("$d", "$v1", 4),
+        record("$e", points, kind="m.poll.end", second=5),
+    ]
+    message = compose(poll, related)
+    assert (message.kind, message.body) == ("poll", "Wanneer?\n– Maandag\n– Dinsdag")
+    assert [(vote.sender, vote.answers, vote.deleted) for vote in message.votes] == [
+        ("@ander:x", ("Maandag",), True),
+        ("@minister:x", ("Dinsdag", "onbekend"), False),
+        ("@minister:x", (), False),
+    ]
+    assert message.poll_ended.by == "@minister:x"
+    assert not any(is_message(each) for each in related)
+
+
 def test_edits_reactions_deletions_and_state_are_no_messages():
     assert is_message(ROOT)
     assert not any(is_message(other) for other in RELATED)
