@@ -79,6 +79,8 @@ def parser() -> argparse.ArgumentParser:
     command("migrate", migrate, "make or update the tables, the organisation and its key")
     command("archive", archive, "capture messages, until stopped")
     command("web", web, "serve the web application, until stopped")
+    sing = command("canary", canary, "send test messages every few minutes and look whether they are archived, until stopped")
+    sing.add_argument("--once", action="store_true", help="one round now; exit code 1 when not all of it was archived")
     command("rooms", rooms, "list the conversations")
     command("status", status, "whether messages are being captured, and what is missing")
     command("doctor", doctor, "what is wrong with capture, and what to do about it")
@@ -175,12 +177,43 @@ async def migrate(settings: Settings, args: argparse.Namespace) -> int:
 
 
 async def archive(settings: Settings, _: argparse.Namespace) -> int:
-    """The archiver, with the reading view kept up to date beside it."""
+    """The archiver; beside it, the reading view is kept up to date and the canary is seen to live."""
     from archiver.capture import service
+    from archiver.oversight.canary import watch
     from archiver.reading import project
 
-    await service.run(settings, project.run, stopping())
+    async def alongside(pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(project.run(pool, vault, stop))
+            tasks.create_task(watch(settings, pool, vault, stop))
+
+    await service.run(settings, alongside, stopping())
     return 0
+
+
+async def canary(settings: Settings, args: argparse.Namespace) -> int:
+    """The canary: rounds until stopped, or one; exit code 1 when that one is incomplete."""
+    from archiver.oversight import canary as canaries
+    from archiver.oversight.rounds import Round
+
+    def tell(done: Round) -> None:
+        took = ", ".join(f"{part} {milliseconds} ms" for part, milliseconds in done.took.items())
+        lacking = "; ".join(f"{part}: {why}" for part, why in done.lacking.items())
+        heard = "" if done.heard else " The receiver could not read the message."
+        _print(args, done.to_json(), (f"INCOMPLETE {lacking}." if lacking else f"complete: {took}.") + heard)
+
+    canaries.require(settings)
+    if not args.once and not settings.canary.every:
+        raise SettingsError("The canary is off. Set canary.every to the minutes between two rounds, or give --once.")
+    stop = stopping()
+    async with opened(settings) as (pool, vault):
+        if not args.once:
+            await canaries.run(settings, pool, vault, stop, tell)
+            return 0
+        done = await canaries.or_stop(canaries.once(settings, pool, vault), stop)
+    if done is not None:
+        tell(done)
+    return 0 if done is not None and done.complete else 1
 
 
 async def web(settings: Settings, _: argparse.Namespace) -> int:
@@ -301,11 +334,13 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
     from archiver.capture.standing import standings, whole
     from archiver.db import tenant_tx
     from archiver.ledger.alarm import sounding
+    from archiver.oversight import rounds
 
     async with opened(settings) as (pool, vault), tenant_tx(pool, vault.org) as tx:
         counts = dict(await tx.fetchrow(STATUS))
         seats = await standings(tx, vault.org)
         alarms = await sounding(tx, vault.org)
+        sung = await rounds.summary(tx, vault.org)
     capturing = whole(seats)
     told = [
         {
@@ -320,12 +355,16 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
     lines = [f"{'capturing' if capturing else 'NOT CAPTURING'}"]
     lines += [f"  {seat['user_id']} {seat['device_id']}: {seat['state']}, last sync {seat['seen_at']}" for seat in told]
     lines += [f"  {name.replace('_', ' '):<22} {value}" for name, value in counts.items()]
+    canary = sung.to_json(settings.canary.every, datetime.now(UTC)) if sung else None
+    lines += [
+        f"  canary                 {line}" for line in (sung.lines(settings.canary.every, datetime.now(UTC)) if sung else [])
+    ]
     lines += [
         f"  ALARM {each['kind']} {each['subject']}: {each['detail']} (since {each['raised_at']:%Y-%m-%d %H:%M %Z})"
         for each in alarms
     ]
     sounding_now = [each | {"raised_at": each["raised_at"].isoformat()} for each in alarms]
-    _print(args, {"capturing": capturing, "seats": told, **counts, "alarms": sounding_now}, "\n".join(lines))
+    _print(args, {"capturing": capturing, "seats": told, **counts, "canary": canary, "alarms": sounding_now}, "\n".join(lines))
     return 0 if capturing else 1
 
 

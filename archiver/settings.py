@@ -82,6 +82,15 @@ class Web(Section):
     sign_in: dict[str, SecretStr] = Field(default_factory=dict, description="who may sign in, each with a token")
 
 
+class Canary(Section):
+    every: float = Field(default=0, ge=0, le=1440, description="minutes from one round to the next; 0 is off")
+    limit: float = Field(default=60, gt=0, le=3600, description="seconds in which all of a round must be in the archive")
+    sender: str = ""
+    sender_password: SecretStr = SecretStr("")
+    receiver: str = ""
+    receiver_password: SecretStr = SecretStr("")
+
+
 class Settings(BaseSettings):
     """Everything the archiver, the web application and the command line may be told."""
 
@@ -95,6 +104,7 @@ class Settings(BaseSettings):
     homeserver: Homeserver = Homeserver()
     archiver: Archiver = Archiver()
     web: Web = Web()
+    canary: Canary = Canary()
 
     @property
     def keys(self) -> Path:
