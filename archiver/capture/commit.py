@@ -11,7 +11,7 @@ from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
-from archiver.capture import media, notice, server_keys
+from archiver.capture import media, notice, server_keys, signatures
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import REPLAYED, Megolm, Ref
@@ -22,7 +22,7 @@ from archiver.db import Connection
 from archiver.ledger import alarm
 from archiver.ledger.audit import uuid7
 from archiver.ledger.canonical import HostileJson, JsonObject, column, parse_object
-from archiver.ledger.event import Rules, check, event_id, signed_form, signers
+from archiver.ledger.event import Rules, check, event_id, signed_form
 from archiver.ledger.record import COLUMNS, Arrival, append, mark_unread, moment, set_payload, taken, unseal
 from archiver.ledger.sealing import bound, month_of
 
@@ -108,7 +108,7 @@ class Committer:
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:
                 await self._keep_room(tx, room)
-            await server_keys.keep(tx, found)
+            await server_keys.keep(tx, self.seat.org, found)
             await self.seat.advance(tx, page.next_batch)
             await tx.execute("NOTIFY griffier_ledger")
         self._megolm.trim()
@@ -121,15 +121,15 @@ class Committer:
         await self._learn_versions([RoomPage(room_id, "join", tuple(events), False, None)])
         async with self.seat.tx() as tx:
             added = await self._append(tx, self._read(room_id, events))
-            await server_keys.keep(tx, found)
+            await server_keys.keep(tx, self.seat.org, found)
             for statement, values in then:
                 await tx.execute(statement, *values)
             await tx.execute("NOTIFY griffier_ledger")
         self._megolm.trim()
         return len(added)
 
-    async def _learn_keys(self, events: Iterable[JsonObject]) -> server_keys.Found:
-        return await self._keys.learn({pair for event in events for pair in signers(event)})
+    async def _learn_keys(self, events: Iterable[JsonObject]) -> list[server_keys.Answer]:
+        return await self._keys.learn(server_keys.needed(events))
 
     def _take_keys(self, page: Page) -> list[tuple[str, str, str, str]]:
         """Hand the to-device messages to nio's Olm machine; return (room, session, code, sender) of keys withheld from us."""
@@ -231,6 +231,7 @@ class Committer:
         added = [arrival for arrival in arrivals if (arrival.room_id, arrival.event_id) in new]
         await self._open_known(tx, [a for a in arrivals if a.payload is not None and (a.room_id, a.event_id) not in new])
         await media.enqueue(tx, self.seat.vault, added)
+        await signatures.wait(tx, self.seat.org, added, self._keys.known)
         return added
 
     async def _doubt_replays(self, tx: Connection, arrivals: list[Arrival]) -> list[Arrival]:

@@ -22,6 +22,7 @@ from archiver.capture.page import parse
 from archiver.capture.seat import Seat
 from archiver.capture.seating import Seating
 from archiver.capture.server_keys import ServerKeys
+from archiver.capture.signatures import Signatures
 from archiver.db import Pool, connect, require_current, tenant_tx
 from archiver.ledger import alarm
 from archiver.ledger.canonical import JsonObject
@@ -127,6 +128,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                         Gaps(pool, server, committer, admin_token).run(stop),
                         Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),
                         Mender(pool, server, committer).run(stop),
+                        Signatures(pool, vault, keys).run(stop),
                         Notices(pool, server, seat, settings.organisation.name).run(stop),
                     )
                 ]

@@ -26,7 +26,7 @@ class Jsonl:
 def line(entry: Entry) -> dict[str, Any]:
     """A message as one JSON object."""
     message, record = entry.message, entry.message.record
-    deletion, attachment = message.deletion, entry.attachment
+    deletion, attachment, later = message.deletion, entry.attachment, entry.later_check
     return {
         "event_id": record.event_id,
         "room_id": record.room_id,
@@ -74,5 +74,8 @@ def line(entry: Entry) -> dict[str, Any]:
         "checks": {
             "id": record.id_matches, "content": record.content_matches, "signed_by": record.signed_by,
             "not_verified": record.unsigned_by,
+            "later": {
+                "at": later.checked_at.isoformat(), "signed_by": later.signed_by, "not_verified": later.unsigned_by,
+            } if later else None,
         },
     }  # fmt: skip

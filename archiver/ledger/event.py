@@ -27,7 +27,16 @@ KEYS_KEPT = frozenset(
 KEYS_KEPT_UNTIL_10 = frozenset({"origin", "membership", "prev_state"})
 KNOWN_VERSIONS = frozenset(str(number) for number in range(1, 13))
 
-KeyRing = Mapping[tuple[str, str], Ed25519PublicKey]
+
+@dataclass(frozen=True, slots=True)
+class VerifyKey:
+    """A key with which a server signs, and until when its signatures count."""
+
+    key: Ed25519PublicKey
+    until: int  # milliseconds since 1970: its `valid_until_ts`, or its `expired_ts` once it is an old key
+
+
+KeyRing = Mapping[tuple[str, str], VerifyKey]
 """(server name, key id) to the key with which that server signs."""
 
 
@@ -52,6 +61,11 @@ class Rules:
         """From version 4 on, that hash is written in the URL-safe alphabet."""
         return self.number >= 4
 
+    @property
+    def keys_expire(self) -> bool:
+        """From version 5 on, a signature counts only if its key was valid when the event was sent."""
+        return self.number >= 5
+
     def content_kept(self, event: JsonObject) -> JsonObject:
         """What redaction leaves of an event's content (room versions, "Redactions")."""
         content = event.get("content")
@@ -63,8 +77,8 @@ class Rules:
         if kind == "m.room.member":
             kept = _only(content, "membership", *(["join_authorised_via_users_server"] if number >= 9 else []))
             invite = content.get("third_party_invite")
-            if number >= 11 and isinstance(invite, dict) and "signed" in invite:
-                kept["third_party_invite"] = {"signed": invite["signed"]}
+            if number >= 11 and isinstance(invite, dict):
+                kept["third_party_invite"] = _only(invite, "signed")  # empty without one, as Synapse does
             return kept
         if kind == "m.room.power_levels":
             names = ["ban", "events", "events_default", "kick", "redact", "state_default", "users", "users_default"]
@@ -134,7 +148,7 @@ class Checks:
     id_matches: bool
     content_matches: bool  # False on an authentic id: pruned before we saw it (D7)
     signed_by: tuple[str, ...]
-    unsigned_by: tuple[str, ...]  # named in the event, but the key is unknown or the signature wrong
+    unsigned_by: tuple[str, ...]  # named in the event, but the key is unknown or no longer valid, or the signature wrong
 
 
 def signers(pdu: JsonObject) -> set[tuple[str, str]]:
@@ -151,6 +165,29 @@ def signers(pdu: JsonObject) -> set[tuple[str, str]]:
     }
 
 
+def responsible(pdu: JsonObject) -> set[str]:
+    """The servers whose signature an event needs (server-server API, "Validating hashes and signatures on received events")."""
+    content = pdu.get("content")
+    users = [pdu.get("sender"), pdu.get("event_id")]
+    if pdu.get("type") == "m.room.member":
+        users += [pdu.get("state_key"), content.get("join_authorised_via_users_server") if isinstance(content, dict) else None]
+    return {user.partition(":")[2] for user in users if isinstance(user, str)}
+
+
+def covers(key: VerifyKey | None, pdu: JsonObject, rules: Rules) -> bool:
+    """Whether a key is known, and valid for what was sent at the event's `origin_server_ts` (room version 5)."""
+    if key is None:
+        return False
+    sent = pdu.get("origin_server_ts")
+    return not rules.keys_expire or (isinstance(sent, int) and sent <= key.until)
+
+
+def lacking(pdu: JsonObject, rules: Rules, keys: KeyRing) -> set[str]:
+    """The responsible servers with a signature that can't be judged, since the key is not known for that time."""
+    wanted = responsible(pdu)
+    return {server for server, key_id in signers(pdu) if server in wanted and not covers(keys.get((server, key_id)), pdu, rules)}
+
+
 def check(pdu: JsonObject, expected_id: str | None, rules: Rules, keys: KeyRing) -> Checks:
     """Check id, content hash and signatures of a signed event; never raises."""
     try:
@@ -163,7 +200,8 @@ def check(pdu: JsonObject, expected_id: str | None, rules: Rules, keys: KeyRing)
     good: set[str] = set()
     bad: set[str] = set()
     for server, key_id in signers(pdu):
-        verified = _verifies(keys.get((server, key_id)), signatures[server][key_id], message)
+        key = keys.get((server, key_id))
+        verified = covers(key, pdu, rules) and _verifies(key.key if key else None, signatures[server][key_id], message)
         (good if verified else bad).add(server)
     return Checks(id_matches, content_intact(pdu), tuple(sorted(good)), tuple(sorted(bad - good)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +30,20 @@ MEDIA = """
     SELECT event_id, state, address, size, problem FROM media
     WHERE org = $1 AND room_id = $2 AND part = 'file' AND event_id = ANY($3)
 """
+# The latest word on signatures that could not be judged when their event came.
+LATER = """
+    SELECT DISTINCT ON (event_id) event_id, checked_at, signed_by, unsigned_by FROM later_check
+    WHERE org = $1 AND room_id = $2 AND event_id = ANY($3) ORDER BY event_id, checked_at DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LaterCheck:
+    """What was found of a message's signatures after it came."""
+
+    checked_at: datetime
+    signed_by: tuple[str, ...]
+    unsigned_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,7 @@ class Entry:
     reactions: tuple[tuple[str, tuple[str, ...]], ...]  # (emoji, names)
     withdrawn: tuple[tuple[str, str], ...]  # (emoji, name) of reactions taken back
     votes: tuple[tuple[str, Vote], ...] = ()  # (name, vote) in a poll
+    later_check: LaterCheck | None = None
 
     @property
     def event_id(self) -> str:
@@ -140,7 +155,14 @@ async def _entries(tx: Connection, vault: Vault, room: Room, page: list[Any]) ->
     composed = await messages(tx, vault, [records[event_id] for event_id in ids if event_id in records])
     quotes = await _quotes(tx, vault, room, composed)
     media = {row["event_id"]: row for row in await tx.fetch(MEDIA, vault.org, room.room_id, ids)}
-    return [entry(message, room, quotes, media.get(message.record.event_id)) for message in composed]
+    later = {
+        row["event_id"]: LaterCheck(row["checked_at"], tuple(row["signed_by"]), tuple(row["unsigned_by"]))
+        for row in await tx.fetch(LATER, vault.org, room.room_id, ids)
+    }
+    return [
+        replace(entry(message, room, quotes, media.get(message.record.event_id)), later_check=later.get(message.record.event_id))
+        for message in composed
+    ]
 
 
 async def _quotes(tx: Connection, vault: Vault, room: Room, composed: list[Message]) -> dict[str, Quote]:
