@@ -288,6 +288,8 @@ STATUS = """
            (SELECT count(*) FROM stretch WHERE failed IS NOT NULL) AS stretches_failed, (SELECT count(*) FROM oddity) AS oddities,
            (SELECT count(*) FROM media WHERE state = 'waiting') AS files_waiting,
            (SELECT count(*) FROM media WHERE state = 'failed') AS files_failed,
+           (SELECT count(*) FROM media WHERE scan = 'waiting') AS files_to_scan,
+           (SELECT count(*) FROM media WHERE scan = 'infected') AS files_infected,
            (SELECT count(*) FROM room WHERE membership = 'join') AS rooms,
            (SELECT count(*) FROM room WHERE membership = 'join' AND notice_seen_at IS NULL) AS rooms_without_notice,
            (SELECT count(*) FROM room WHERE membership <> 'join') AS rooms_left,

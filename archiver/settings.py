@@ -73,6 +73,8 @@ class Archiver(Section):
     timeline_limit: int = Field(default=100, ge=10, le=1000)
     megolm_cache: int = Field(default=5000, ge=10, description="Megolm sessions held in memory")
     media_max_bytes: int = Field(default=200_000_000, ge=0)
+    scan_command: tuple[str, ...] = Field(default=(), description="the virus scanner: a program and its arguments")
+    scan_timeout: float = Field(default=60, gt=0, description="seconds the scanner may take for one file")
 
 
 class Web(Section):

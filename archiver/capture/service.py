@@ -19,6 +19,7 @@ from archiver.capture.megolm import Megolm
 from archiver.capture.mending import Mender
 from archiver.capture.notice import Notices
 from archiver.capture.page import parse
+from archiver.capture.scanning import Scanner
 from archiver.capture.seat import Seat
 from archiver.capture.seating import Seating
 from archiver.capture.server_keys import ServerKeys
@@ -115,7 +116,8 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
         megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
         committer = Committer(seat, megolm, keys, server, settings.archiver.bridges)
         admin_token = settings.homeserver.admin_token.get_secret_value()
-        limit = settings.archiver.media_max_bytes
+        files, limit = FileStore(settings.files), settings.archiver.media_max_bytes
+        scanner = settings.archiver.scan_command
         archivers = tuple(sorted({seat.user_id, *settings.archiver.together_with}))
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -123,7 +125,8 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                     tasks.create_task(task)
                     for task in (
                         seat.beat(pool),
-                        Fetcher(pool, vault, server, seat.user_id, FileStore(settings.files), limit).run(stop),
+                        Fetcher(pool, vault, server, seat.user_id, files, limit, scanned=bool(scanner)).run(stop),
+                        Scanner(pool, vault, seat.user_id, files, scanner, settings.archiver.scan_timeout).run(stop),
                         History(pool, server, committer).run(stop),
                         Gaps(pool, server, committer, admin_token).run(stop),
                         Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),

@@ -70,6 +70,11 @@ def line(entry: Entry) -> dict[str, Any]:
         "poll_ended": {"by": message.poll_ended.by, "at": message.poll_ended.at.isoformat()} if message.poll_ended else None,
         "attachment": {
             "name": attachment.name, "media_type": attachment.media_type, "size": attachment.size, "state": attachment.state,
+            "problem": attachment.problem,
+            "scan": {
+                "result": attachment.scan, "note": attachment.scan_note,
+                "at": attachment.scanned_at.isoformat() if attachment.scanned_at else None,
+            } if attachment.scan else None,
         } if attachment else None,
         "checks": {
             "id": record.id_matches, "content": record.content_matches, "signed_by": record.signed_by,

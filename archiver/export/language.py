@@ -75,6 +75,34 @@ TEXTS: dict[str, dict[str, str]] = {
     "attachment": {"nl": "Bijlage", "en": "Attachment"},
     "attachment_waiting": {"nl": "wordt nog opgehaald", "en": "still being fetched"},
     "attachment_failed": {"nl": "kon niet worden opgehaald", "en": "could not be fetched"},
+    "file_too-large": {
+        "nl": "groter dan het archief bewaart; alleen dat het er was, is vastgelegd",
+        "en": "larger than the archive keeps; only that it was there is recorded",
+    },
+    "file_altered": {
+        "nl": "de inhoud klopt niet met het controlegetal van de afzender en is daarom niet bewaard",
+        "en": "its content does not match the sender's checksum and was therefore not kept",
+    },
+    "file_bad-key": {"nl": "de sleutel van de afzender is onbruikbaar", "en": "the sender's key for it can't be used"},
+    "file_bad-address": {"nl": "het bericht noemt geen geldig adres", "en": "the message gives no valid address"},
+    "file_gone": {"nl": "de server heeft het bestand niet (meer)", "en": "the server does not have the file (any more)"},
+    "file_refused": {"nl": "de server geeft het bestand niet", "en": "the server refuses to give the file"},
+    "file_unreachable": {"nl": "de server antwoordt niet", "en": "the server does not answer"},
+    "scan_waiting": {"nl": "wordt nog op virussen onderzocht", "en": "still being scanned for viruses"},
+    "scan_infected": {
+        "nl": "BESMET volgens de virusscanner en daarom niet getoond of opgenomen; het archief bewaart het bestand wel",
+        "en": "INFECTED according to the virus scanner and therefore neither shown nor included; the archive does keep the file",
+    },
+    "infected": {"nl": "Dit bestand is besmet", "en": "This file is infected"},
+    "infected_warning": {
+        "nl": "De virusscanner vond hierin schadelijke software. Download het alleen als het voor uw werk nodig is, open het niet, "
+        "en overleg met de beheerder. De download wordt vastgelegd.",
+        "en": "The virus scanner found malicious software in it. Download it only if your work requires it, do not open it, and "
+        "speak to your administrator. The download is recorded.",
+    },
+    "infected_download": {"nl": "Toch downloaden", "en": "Download nevertheless"},
+    "infected_more": {"nl": "Waarschuwing lezen", "en": "Read the warning"},
+    "not_scanned": {"nl": "Dit bestand wordt nog op virussen onderzocht", "en": "This file is still being scanned for viruses"},
     "attachment_not_included": {"nl": "niet in deze export opgenomen (te groot)", "en": "not included in this export (too large)"},
     "via": {"nl": "via", "en": "via"},
     "export_title": {"nl": "Uittreksel uit het archief", "en": "Extract from the archive"},
@@ -183,6 +211,10 @@ class Language:
         kind = code.partition(":")[0]
         told = self(kind) if kind in TEXTS else code
         return f"{told} ({code})" if code.startswith("withheld:") else told
+
+    def file_problem(self, code: str) -> str:
+        """Why a file is not there."""
+        return self(f"file_{code}") if f"file_{code}" in TEXTS else code
 
     def size(self, count: int) -> str:
         """Bytes as people write them."""

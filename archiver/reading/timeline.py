@@ -27,7 +27,7 @@ BACKWARD = """
     ORDER BY sent_at DESC, depth DESC, event_id DESC LIMIT $6
 """
 MEDIA = """
-    SELECT event_id, state, address, size, problem FROM media
+    SELECT event_id, state, address, size, problem, scan, scan_note, scanned_at FROM media
     WHERE org = $1 AND room_id = $2 AND part = 'file' AND event_id = ANY($3)
 """
 # The latest word on signatures that could not be judged when their event came.
@@ -55,6 +55,15 @@ class Attachment:
     size: int | None
     state: str  # waiting, stored, failed
     address: bytes | None
+    problem: str | None = None  # why it is not there: too-large, altered, …
+    scan: str | None = None  # waiting, clean, infected; None when no virus scanner was set as it came
+    scan_note: str | None = None  # the scanner's word for what it found
+    scanned_at: datetime | None = None
+
+    @property
+    def safe(self) -> bool:
+        """Whether it may be shown and exported: not while a scanner has yet to see it, nor when that found something."""
+        return self.scan in (None, "clean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,4 +218,8 @@ def _attachment(message: Message, media: Any) -> Attachment | None:
         size=media["size"],
         state=media["state"],
         address=media["address"],
+        problem=media["problem"],
+        scan=media["scan"],
+        scan_note=media["scan_note"],
+        scanned_at=media["scanned_at"],
     )

@@ -48,6 +48,12 @@ CREATE TRIGGER later_check_append_only BEFORE UPDATE OR DELETE ON later_check
 CREATE TRIGGER later_check_no_truncate BEFORE TRUNCATE ON later_check
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_never_truncated();
 
+-- What the virus scanner found: null when none was set as the file came, waiting, clean, infected.
+ALTER TABLE media ADD scan text, ADD scanned_at timestamptz,
+    ADD scan_note text,                        -- of an infected file: the scanner's own word for it
+    ADD scan_attempts integer NOT NULL DEFAULT 0, ADD scan_due_at timestamptz NOT NULL DEFAULT now();
+CREATE INDEX media_scan ON media (scan_due_at) WHERE scan = 'waiting';
+
 -- Records of before these tables were there.
 INSERT INTO signature_wait (org, room_id, event_id, server_name)
 SELECT org, room_id, event_id, unnest(unsigned_by) FROM record WHERE cardinality(unsigned_by) > 0 ON CONFLICT DO NOTHING;
