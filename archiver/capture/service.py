@@ -14,6 +14,7 @@ from archiver.capture.client import CaptureError, Homeserver, MatrixError, homes
 from archiver.capture.commit import Committer
 from archiver.capture.gaps import Gaps
 from archiver.capture.history import History
+from archiver.capture.key_backup import KeyBackup
 from archiver.capture.media import Fetcher
 from archiver.capture.megolm import Megolm
 from archiver.capture.mending import Mender
@@ -132,6 +133,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                         Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),
                         Mender(pool, server, committer).run(stop),
                         Signatures(pool, vault, keys).run(stop),
+                        *([KeyBackup(pool, server, seat).run(stop)] if settings.archiver.key_backup else []),
                         Notices(pool, server, seat, settings.organisation.name).run(stop),
                     )
                 ]

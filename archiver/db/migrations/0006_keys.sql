@@ -54,6 +54,11 @@ ALTER TABLE media ADD scan text, ADD scanned_at timestamptz,
     ADD scan_attempts integer NOT NULL DEFAULT 0, ADD scan_due_at timestamptz NOT NULL DEFAULT now();
 CREATE INDEX media_scan ON media (scan_due_at) WHERE scan = 'waiting';
 
+-- Up to where the room keys are backed up on the homeserver, for who wants that.
+ALTER TABLE megolm_session ADD backed_up_at timestamptz;   -- in the version below; null again when a better key comes
+CREATE INDEX megolm_session_to_back_up ON megolm_session (org, user_id, room_id, session_id) WHERE backed_up_at IS NULL;
+ALTER TABLE seat ADD backup_version text;
+
 -- Records of before these tables were there.
 INSERT INTO signature_wait (org, room_id, event_id, server_name)
 SELECT org, room_id, event_id, unnest(unsigned_by) FROM record WHERE cardinality(unsigned_by) > 0 ON CONFLICT DO NOTHING;
