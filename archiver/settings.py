@@ -72,6 +72,7 @@ class Archiver(Section):
     sync_wait: float = Field(default=30, gt=0, le=300, description="seconds the server may hold a sync open")
     timeline_limit: int = Field(default=100, ge=10, le=1000)
     megolm_cache: int = Field(default=5000, ge=10, description="Megolm sessions held in memory")
+    read_receipts: bool = Field(default=False, description="keep who had read up to which message, and when")
     key_backup: bool = Field(default=False, description="keep an encrypted copy of the room keys on the homeserver")
     media_max_bytes: int = Field(default=200_000_000, ge=0)
     scan_command: tuple[str, ...] = Field(default=(), description="the virus scanner: a program and its arguments")

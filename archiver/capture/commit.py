@@ -11,7 +11,7 @@ from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
-from archiver.capture import media, notice, server_keys, signatures
+from archiver.capture import media, notice, receipts, server_keys, signatures
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import REPLAYED, Megolm, Ref
@@ -29,6 +29,7 @@ from archiver.ledger.sealing import bound, month_of
 log = logging.getLogger(__name__)
 
 WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
+NO_OLM = "m.no_olm"  # the sender's device could not open an Olm session with ours: one is made from here
 MAX_RETRIED = 2000
 SOURCE = "nl.griffier.source"
 CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it comes from another network
@@ -36,9 +37,11 @@ CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it c
 KEEP_WITHHELD = """
     INSERT INTO withheld (org, room_id, session_id, code, sender) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
 """
-# What waits for a key that its sender will not give is told so at once.
+# What waits for a key that its sender will not give is told so at once; nobody can say so of what another sent.
 TELL_WITHHELD = """
-    UPDATE record SET unreadable = $4 WHERE org = $1 AND room_id = $2 AND session_id = $3 AND unreadable = 'no-key'
+    UPDATE record SET unreadable = $4
+    WHERE org = $1 AND room_id = $2 AND session_id = $3 AND sender = $5
+      AND (unreadable = 'no-key' OR unreadable LIKE 'withheld:%') AND unreadable <> $4
     RETURNING room_id, event_id
 """
 ASK_FOR_KEYS = """
@@ -108,6 +111,7 @@ class Committer:
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:
                 await self._keep_room(tx, room)
+            await receipts.keep(tx, self.seat.org, page.rooms)
             await server_keys.keep(tx, self.seat.org, found)
             await self.seat.advance(tx, page.next_batch)
             await tx.execute("NOTIFY griffier_ledger")
@@ -138,9 +142,11 @@ class Committer:
             kind, sender = message.get("type"), message.get("sender")
             content = message.get("content")
             if kind in WITHHELD_TYPES and isinstance(content, dict):
+                if content.get("code") == NO_OLM and isinstance(sender, str) and isinstance(content.get("sender_key"), str):
+                    self.seat.olm.note_broken(sender, content["sender_key"])
                 row = tuple(content.get(name) for name in ("room_id", "session_id", "code"))
                 if all(isinstance(part, str) for part in row):
-                    withheld.append((*(column(part) for part in row), column(str(sender))))  # type: ignore[arg-type]
+                    withheld.append((*(column(part, 255) for part in row), column(str(sender))))  # type: ignore[arg-type]
                 continue
             self._take_key(message)
         self.seat.olm.tracked_users -= page.changed_devices
@@ -164,7 +170,7 @@ class Committer:
         for room_id, session_id, code, sender in withheld:
             log.warning("%s withholds a room key in %s: %s", sender, room_id, code)
             await tx.execute(KEEP_WITHHELD, self.seat.org, room_id, session_id, code, sender)
-            told = await tx.fetch(TELL_WITHHELD, self.seat.org, room_id, session_id, f"withheld:{code}")
+            told = await tx.fetch(TELL_WITHHELD, self.seat.org, room_id, session_id, f"withheld:{code}", sender)
             await mark_unread(tx, self.seat.org, {(row["room_id"], row["event_id"]) for row in told})
 
     async def _ask_for_keys(self, tx: Connection, added: Sequence[Arrival]) -> None:

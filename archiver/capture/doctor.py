@@ -83,10 +83,6 @@ async def examine(settings: Settings, pool: Pool, vault: Vault) -> AsyncIterator
         "unreadable": ("messages that can't be read yet", "Their senders' clients must share the key; each shows its reason."),
         "files": ("files that could not be fetched", "The log of 'griffier archive' tells why; they are not tried again."),
         "unscanned": ("files that the virus scanner could not judge", "Try archiver.scan_command by hand, as the same user."),
-        "infected": (
-            "infected files",
-            "Nobody is shown them; tell your security officer where they came from: the log names them.",
-        ),
     }
     for name, (what, then) in advice.items():
         yield Finding(what, f"there are {counts[name]}" if counts[name] else "", then)

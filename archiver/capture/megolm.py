@@ -24,8 +24,8 @@ FIND = """
     WHERE org = $1 AND user_id = $2 AND (room_id, session_id) IN (SELECT * FROM unnest($3::text[], $4::text[]))
 """
 WITHHELD = """
-    SELECT room_id, session_id, code FROM withheld
-    WHERE org = $1 AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
+    SELECT room_id, session_id, sender, code FROM withheld
+    WHERE org = $1 AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[])) ORDER BY received_at
 """
 # The one that reaches furthest back, whichever seat received it.
 BEST = """
@@ -62,7 +62,7 @@ class Megolm:
         self._pickle_key = _pickle_key(pickle_key)
         self._size = size
         self._sessions: OrderedDict[Ref, tuple[vodozemac.InboundGroupSession, str | None]] = OrderedDict()
-        self._withheld: dict[Ref, str] = {}
+        self._withheld: dict[tuple[str, str, str], str] = {}  # (room id, session id, who says so) to the latest reason
 
     async def prepare(self, tx: Connection, refs: Iterable[Ref], *, fresh: Iterable[Ref] = ()) -> None:
         """Read the sessions that the next events need; `fresh` ones are read again, since a better key may have come."""
@@ -77,7 +77,7 @@ class Megolm:
             session = vodozemac.InboundGroupSession.from_pickle(row["pickle"].decode(), self._pickle_key)
             self._sessions[row["room_id"], row["session_id"]] = session, row["giver"]
         for row in await tx.fetch(WITHHELD, self._org, rooms, sessions):
-            self._withheld[row["room_id"], row["session_id"]] = row["code"]
+            self._withheld[row["room_id"], row["session_id"], row["sender"]] = row["code"]
 
     def trim(self) -> None:
         """Forget the sessions used longest ago, down to the bound; called after a batch."""
@@ -98,7 +98,7 @@ class Megolm:
         ref = room_id, session_id
         session, giver = self._sessions.get(ref, (None, None))
         if session is None:
-            code = self._withheld.get(ref)
+            code = self._withheld.get((*ref, str(event.get("sender"))))
             return Opened(None, f"withheld:{code}" if code else "no-key")
         self._sessions.move_to_end(ref)
         try:

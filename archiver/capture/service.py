@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -30,7 +31,7 @@ from archiver.ledger import alarm
 from archiver.ledger.canonical import JsonObject
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
-from archiver.settings import Settings
+from archiver.settings import Archiver, Settings
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ async def _or_stop(asking: Coroutine[Any, Any, JsonObject], stop: asyncio.Event)
 
 async def _ask(settings: Settings, server: Homeserver, seat: Seat, wait: float) -> JsonObject:
     query = {
-        "filter": FILTER.replace("LIMIT", str(settings.archiver.timeline_limit)),
+        "filter": sync_filter(settings.archiver),
         "timeout": str(int(wait * 1000)),
         "set_presence": "offline",
     }
@@ -194,12 +195,21 @@ async def _ask(settings: Settings, server: Homeserver, seat: Seat, wait: float) 
     return await server.call("GET", path("v3", "sync"), query=query, wait=wait)
 
 
-# The signed events themselves (D5), whole: every state event, every member.
-FILTER = (
-    '{"event_format":"federation","presence":{"not_types":["*"]},"account_data":{"not_types":["*"]},'
-    '"room":{"timeline":{"limit":LIMIT},"state":{"lazy_load_members":false},"ephemeral":{"not_types":["*"]},'
-    '"account_data":{"not_types":["*"]},"include_leave":true}}'
-)
+def sync_filter(settings: Archiver) -> str:
+    """What the server is asked for: the signed events themselves (D5), whole: every state event, every member.
+
+    Read receipts only if they are to be kept; nothing else of what passes by (who types, who is online).
+    """
+    nothing = {"not_types": ["*"]}
+    room = {
+        "timeline": {"limit": settings.timeline_limit},
+        "state": {"lazy_load_members": False},
+        "ephemeral": {"types": ["m.receipt"]} if settings.read_receipts else nothing,
+        "account_data": nothing,
+        "include_leave": True,
+    }
+    told = {"event_format": "federation", "presence": nothing, "account_data": nothing, "room": room}
+    return json.dumps(told, separators=(",", ":"))
 
 
 async def _join(server: Homeserver, seat: Seat, room_id: str, via: str = "") -> None:

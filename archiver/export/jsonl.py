@@ -76,6 +76,9 @@ def line(entry: Entry) -> dict[str, Any]:
                 "at": attachment.scanned_at.isoformat() if attachment.scanned_at else None,
             } if attachment.scan else None,
         } if attachment else None,
+        "read_by": [
+            {"user": reader.user_id, "at": reader.at.isoformat(), "thread": reader.thread or None} for reader in entry.read_by
+        ],
         "checks": {
             "id": record.id_matches, "content": record.content_matches, "signed_by": record.signed_by,
             "not_verified": record.unsigned_by,

@@ -70,7 +70,62 @@ TEXTS: dict[str, dict[str, str]] = {
     "key-starts-later": {"nl": "de sleutel geldt pas vanaf een later bericht", "en": "its key starts at a later message"},
     "malformed": {"nl": "het bericht is beschadigd", "en": "the message is damaged"},
     "wrong-key": {"nl": "de sleutel past niet", "en": "its key does not fit"},
-    "withheld": {"nl": "de afzender geeft de sleutel niet", "en": "the sender withholds its key"},
+    "unknown-algorithm": {"nl": "de versleuteling is van een onbekende soort", "en": "its encryption is of an unknown kind"},
+    "withheld": {"nl": "de app van de afzender geeft de sleutel niet", "en": "the sender's app withholds its key"},
+    "withheld:m.unverified": {
+        "nl": "de app van de afzender geeft sleutels alleen aan geverifieerde apparaten en houdt het archief (nog) niet daarvoor",
+        "en": "the sender's app gives keys to verified devices only, and does not (yet) count the archiver as one",
+    },
+    "withheld:m.blacklisted": {
+        "nl": "de afzender heeft het apparaat van het archief geblokkeerd",
+        "en": "the sender has blocked the archiver's device",
+    },
+    "withheld:m.unauthorised": {
+        "nl": "volgens de app van de afzender mag het archief deze sleutel niet hebben, bijvoorbeeld omdat het toen geen deelnemer was",
+        "en": "according to the sender's app the archiver may not have this key, for instance because it was no member then",
+    },
+    "withheld:m.unavailable": {
+        "nl": "de app van de afzender heeft de sleutel zelf niet (meer)",
+        "en": "the sender's app does not have the key itself (any more)",
+    },
+    "withheld:m.no_olm": {
+        "nl": "tussen de app van de afzender en het archief kwam geen beveiligde verbinding tot stand",
+        "en": "no secure channel between the sender's app and the archiver could be made",
+    },
+    "advice:no-key": {
+        "nl": "Het archief vraagt de afzender om de sleutel; daarvoor moet diens app aanstaan.",
+        "en": "The archiver asks the sender for the key; for that, their app must be running.",
+    },
+    "advice:key-starts-later": {
+        "nl": "Vraag de afzender om het bericht opnieuw te sturen.",
+        "en": "Ask the sender to send the message again.",
+    },
+    "advice:withheld:m.unverified": {
+        "nl": "De beheerder ziet met 'griffier doctor' of het apparaat van het archief is ondertekend; vraag daarna de afzender om het "
+        "bericht opnieuw te sturen.",
+        "en": "An administrator sees with 'griffier doctor' whether the archiver's device is signed; then ask the sender to send the "
+        "message again.",
+    },
+    "advice:withheld:m.blacklisted": {
+        "nl": "Vraag de afzender om de blokkade op te heffen en het bericht opnieuw te sturen.",
+        "en": "Ask the sender to lift the block and to send the message again.",
+    },
+    "advice:withheld:m.unauthorised": {
+        "nl": "Ga na of het archief toen deelnemer was; zo ja, vraag de afzender om het bericht opnieuw te sturen.",
+        "en": "Find out whether the archiver was a member then; if so, ask the sender to send the message again.",
+    },
+    "advice:withheld:m.unavailable": {
+        "nl": "Een ander apparaat van de afzender heeft de sleutel misschien wel: vraag om dat aan te zetten.",
+        "en": "Another device of the sender may have the key: ask them to switch it on.",
+    },
+    "advice:withheld:m.no_olm": {
+        "nl": "Het archief maakt zelf een nieuwe verbinding; blijft dit zo, vraag de afzender dan om het bericht opnieuw te sturen.",
+        "en": "The archiver makes a new channel by itself; if this stays, ask the sender to send the message again.",
+    },
+    "advice:withheld": {
+        "nl": "Vraag de afzender waarom, en om het bericht opnieuw te sturen.",
+        "en": "Ask the sender why, and to send the message again.",
+    },
     "reactions": {"nl": "Reacties", "en": "Reactions"},
     "attachment": {"nl": "Bijlage", "en": "Attachment"},
     "attachment_waiting": {"nl": "wordt nog opgehaald", "en": "still being fetched"},
@@ -208,9 +263,14 @@ class Language:
 
     def reason(self, code: str) -> str:
         """Why a message can't be read."""
-        kind = code.partition(":")[0]
+        kind = code if code in TEXTS else code.partition(":")[0]
         told = self(kind) if kind in TEXTS else code
-        return f"{told} ({code})" if code.startswith("withheld:") else told
+        return f"{told} ({code.partition(':')[2]})" if code.startswith("withheld:") else told
+
+    def advice(self, code: str) -> str:
+        """What can be done about a message that can't be read; empty when nothing can."""
+        kinds = [f"advice:{code}", f"advice:{code.partition(':')[0]}"]
+        return next((self(kind) for kind in kinds if kind in TEXTS), "")
 
     def file_problem(self, code: str) -> str:
         """Why a file is not there."""

@@ -35,6 +35,19 @@ LATER = """
     SELECT DISTINCT ON (event_id) event_id, checked_at, signed_by, unsigned_by FROM later_check
     WHERE org = $1 AND room_id = $2 AND event_id = ANY($3) ORDER BY event_id, checked_at DESC
 """
+READ = """
+    SELECT event_id, user_id, thread, read_at FROM receipt
+    WHERE org = $1 AND room_id = $2 AND event_id = ANY($3) ORDER BY read_at, user_id, thread
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBy:
+    """Somebody who had read up to a message."""
+
+    user_id: str
+    at: datetime
+    thread: str  # the thread's root, `main`, or empty: all threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,7 @@ class Entry:
     withdrawn: tuple[tuple[str, str], ...]  # (emoji, name) of reactions taken back
     votes: tuple[tuple[str, Vote], ...] = ()  # (name, vote) in a poll
     later_check: LaterCheck | None = None
+    read_by: tuple[ReadBy, ...] = ()
 
     @property
     def event_id(self) -> str:
@@ -168,8 +182,15 @@ async def _entries(tx: Connection, vault: Vault, room: Room, page: list[Any]) ->
         row["event_id"]: LaterCheck(row["checked_at"], tuple(row["signed_by"]), tuple(row["unsigned_by"]))
         for row in await tx.fetch(LATER, vault.org, room.room_id, ids)
     }
+    readers: dict[str, list[ReadBy]] = {}
+    for row in await tx.fetch(READ, vault.org, room.room_id, ids):
+        readers.setdefault(row["event_id"], []).append(ReadBy(row["user_id"], row["read_at"], row["thread"]))
     return [
-        replace(entry(message, room, quotes, media.get(message.record.event_id)), later_check=later.get(message.record.event_id))
+        replace(
+            entry(message, room, quotes, media.get(message.record.event_id)),
+            later_check=later.get(message.record.event_id),
+            read_by=tuple(readers.get(message.record.event_id, ())),
+        )
         for message in composed
     ]
 

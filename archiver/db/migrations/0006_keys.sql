@@ -59,6 +59,29 @@ ALTER TABLE megolm_session ADD backed_up_at timestamptz;   -- in the version bel
 CREATE INDEX megolm_session_to_back_up ON megolm_session (org, user_id, room_id, session_id) WHERE backed_up_at IS NULL;
 ALTER TABLE seat ADD backup_version text;
 
+-- Only who sent a message can say that its key is withheld, and may say so again for another reason.
+ALTER TABLE withheld DROP CONSTRAINT withheld_pkey, ADD PRIMARY KEY (org, room_id, session_id, sender, code);
+
+-- Who had read up to an event, and when; only where the organisation wants that kept.
+CREATE TABLE receipt (
+    org               integer NOT NULL,
+    room_id           text NOT NULL,
+    event_id          text NOT NULL,
+    user_id           text NOT NULL,
+    thread            text NOT NULL,           -- the thread's root, main, or empty: all threads
+    read_at           timestamptz NOT NULL,    -- what the reader's server says
+    received_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (org, room_id, event_id, user_id, thread)
+);
+CREATE FUNCTION receipt_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'receipts are append-only';
+END $$;
+CREATE TRIGGER receipt_append_only BEFORE UPDATE OR DELETE ON receipt
+    FOR EACH ROW EXECUTE FUNCTION receipt_is_append_only();
+CREATE TRIGGER receipt_no_truncate BEFORE TRUNCATE ON receipt
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_never_truncated();
+
 -- Records of before these tables were there.
 INSERT INTO signature_wait (org, room_id, event_id, server_name)
 SELECT org, room_id, event_id, unnest(unsigned_by) FROM record WHERE cardinality(unsigned_by) > 0 ON CONFLICT DO NOTHING;
@@ -68,12 +91,12 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['server_key_answer', 'signature_wait', 'server_wait', 'later_check'] LOOP
+    FOREACH name IN ARRAY ARRAY['server_key_answer', 'signature_wait', 'server_wait', 'later_check', 'receipt'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format($p$CREATE POLICY organisation ON %I USING (org = (SELECT nullif(current_setting('griffier.org', true), '')::integer))
                           WITH CHECK (org = (SELECT nullif(current_setting('griffier.org', true), '')::integer))$p$, name);
     END LOOP;
 END $$;
-GRANT SELECT, INSERT ON server_key_answer, later_check TO griffier_service;
+GRANT SELECT, INSERT ON server_key_answer, later_check, receipt TO griffier_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON signature_wait, server_wait TO griffier_service;
