@@ -84,6 +84,10 @@ class ByHand:
             ids.append((await self.call("PUT", what, **content))["event_id"])
         return ids
 
+    async def read(self, room: str, event_id: str) -> None:
+        """Say publicly that everything up to an event was read."""
+        await self.call("POST", f"rooms/{quote(room, safe='')}/receipt/m.read/{quote(event_id, safe='')}")
+
     async def to_device(self, kind: str, user_id: str, device_id: str, content: dict[str, Any]) -> None:
         await self.call("PUT", f"sendToDevice/{kind}/{secrets.token_hex(8)}", messages={user_id: {device_id: content}})
 
