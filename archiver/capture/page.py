@@ -10,6 +10,16 @@ from archiver.ledger.canonical import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """Somebody has read up to an event (specification, "Receipts")."""
+
+    event_id: str
+    user_id: str
+    at: Any  # milliseconds since 1970, if the server is right
+    thread: str  # the thread's root, `main`, or empty: all threads
+
+
+@dataclass(frozen=True, slots=True)
 class RoomPage:
     """What happened in one room."""
 
@@ -18,6 +28,7 @@ class RoomPage:
     events: tuple[JsonObject, ...]  # state first, then the timeline, each as it came
     limited: bool
     prev_batch: str | None
+    receipts: tuple[Receipt, ...] = ()
 
     def state(self, kind: str, state_key: str = "") -> JsonObject | None:
         """The newest state event of this type on the page."""
@@ -88,4 +99,14 @@ def _rooms(rooms: JsonObject) -> Iterator[RoomPage]:
                 events=_objects(_dict(_dict(room).get("state")).get("events")) + _objects(timeline.get("events")),
                 limited=bool(timeline.get("limited")),
                 prev_batch=prev_batch if isinstance(prev_batch, str) else None,
+                receipts=tuple(_receipts(_objects(_dict(_dict(room).get("ephemeral")).get("events")))),
             )
+
+
+def _receipts(events: tuple[JsonObject, ...]) -> Iterator[Receipt]:
+    """Each public receipt; private ones are nobody's business."""
+    for event in events:
+        for event_id, by_kind in _dict(event.get("content") if event.get("type") == "m.receipt" else None).items():
+            for user_id, told in _dict(_dict(by_kind).get("m.read")).items():
+                thread = _dict(told).get("thread_id")
+                yield Receipt(event_id, user_id, _dict(told).get("ts"), thread if isinstance(thread, str) else "")

@@ -70,7 +70,8 @@ async def test_every_number_is_that_of_the_organisation(archive, holdings):
     assert told["media", "failed"] == 1
     assert (told["rooms", "joined"], told["rooms", "left"], told["rooms_without_notice",]) == (1, 1, 1)
     assert told["alarms", "removed"] == 1
-    assert (told["capturing", "@archief:x"], told["signed", "@archief:x"], told["signed", "@archief2:x"]) == (1, 1, 0)
+    # What a seat said of itself is not believed once nobody holds its lock.
+    assert (told["capturing", "@archief:x"], told["signed", "@archief:x"], told["signed", "@archief2:x"]) == (0, 1, 0)
     assert 10 <= told["seconds_since_sync", "@archief:x"] < 60
     assert (told["canary_complete",], told["canary_heard",], told["canary_overdue",]) == (0, 1, 0)
     assert (told["canary_parts_expected",], told["canary_parts_arrived",], told["canary_completeness_ratio",]) == (4, 2, 0.5)
