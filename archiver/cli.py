@@ -39,7 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    logging.getLogger("nio").setLevel(logging.ERROR)
     try:
         if args.command == "demo":
             from archiver.demo.command import run

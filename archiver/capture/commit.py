@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 from uuid import UUID
 
 from nio.events import ToDeviceEvent
@@ -92,7 +94,7 @@ SEE_ROOM = """
 ADD_STRETCH = """
     INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known, user_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
-ADD_ODDITY = "INSERT INTO oddity (org, oddity_id, room_id, reason, sealed) VALUES ($1, $2, $3, $4, $5)"
+ADD_ODDITY = "INSERT INTO oddity (org, oddity_id, room_id, reason, sealed) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Committer:
         self._megolm = megolm
         self._keys = keys
         self._versions: dict[str, str] = {}
+        self._guessed: set[str] = set()  # the rooms whose version could not be had
         self.came: list[NewSession] = []
         """The Megolm sessions that came and whose devices are still to be looked at: archiver.capture.mending takes them."""
 
@@ -134,6 +137,8 @@ class Committer:
             for room in page.rooms:
                 await self._keep_room(tx, room)
             await receipts.keep(tx, self.seat.org, page.rooms)
+            for room_id, value in page.odd:
+                await self._keep_oddity(tx, room_id, value, "not an event")
             await self.seat.advance(tx, page.next_batch)
             await tx.execute("NOTIFY griffier_ledger")
         self._megolm.trim()
@@ -169,7 +174,7 @@ class Committer:
         for message in page.to_device:
             kind, sender = message.get("type"), message.get("sender")
             content = message.get("content")
-            if kind in WITHHELD_TYPES and isinstance(content, dict):
+            if isinstance(kind, str) and kind in WITHHELD_TYPES and isinstance(content, dict):
                 if content.get("code") == NO_OLM and isinstance(sender, str) and isinstance(content.get("sender_key"), str):
                     self.seat.olm.note_broken(sender, content["sender_key"])
                 row = tuple(content.get(name) for name in ("room_id", "session_id", "code"))
@@ -203,22 +208,26 @@ class Committer:
 
     async def _ask_for_keys(self, tx: Connection, added: Sequence[Arrival]) -> None:
         """Have the senders' devices asked for the keys that did not come with what was just said."""
-        wanted = [(a.room_id, a.session_id, column(str(a.event.get("sender")))) for a in added if a.unreadable == "no-key"]
+        wanted = [
+            (a.room_id, column(a.session_id or ""), column(str(a.event.get("sender")))) for a in added if a.unreadable == "no-key"
+        ]
         if wanted:
             await tx.execute(ASK_FOR_KEYS, self.seat.org, *zip(*wanted, strict=True))
 
     async def _learn_versions(self, rooms: Sequence[RoomPage]) -> None:
         """Know the version of every room: without it no event id can be computed."""
-        for room in rooms:
-            create = room.state("m.room.create")
-            if create is not None:
-                self._versions[room.room_id] = _version(create.get("content"))
         unknown = [room.room_id for room in rooms if room.room_id not in self._versions]
-        if not unknown:
+        if not unknown and self._guessed.isdisjoint(room.room_id for room in rooms):
             return
         async with self.seat.tx() as tx:
             for row in await tx.fetch(FIND_VERSIONS, self.seat.org, unknown):
                 self._versions[row["room_id"]] = row["version"]
+        # A room is made once: what later says that it makes the room again is not believed.
+        for room in rooms:
+            create = next((event for event in room.events if _is_create(event)), None)
+            if create is not None and (room.room_id not in self._versions or room.room_id in self._guessed):
+                self._versions[room.room_id] = _version(create.get("content"))
+                self._guessed.discard(room.room_id)
         for room_id in unknown:
             if room_id not in self._versions:
                 try:
@@ -226,6 +235,7 @@ class Committer:
                 except MatrixError as error:
                     log.warning("The version of %s can't be had (%s); it is read as version 11.", room_id, error)
                     content = {"room_version": "11"}
+                    self._guessed.add(room_id)
                 self._versions[room_id] = _version(content)
 
     async def _append(self, tx: Connection, pages: Sequence[Checked], *, fresh: Sequence[Ref] = ()) -> list[Arrival]:
@@ -321,7 +331,8 @@ class Committer:
 
     async def _keep_room(self, tx: Connection, room: RoomPage) -> None:
         own = room.state("m.room.member", self.seat.user_id)
-        why = own.get("content", {}).get("reason") if own and room.membership == "leave" else None
+        content = own.get("content") if own and room.membership == "leave" else None
+        why = content.get("reason") if isinstance(content, dict) else None
         version = self._versions[room.room_id]
         encrypted = room.state("m.room.encryption") is not None
         told = room.membership, column(why) if isinstance(why, str) else None, self.seat.user_id
@@ -341,11 +352,15 @@ class Committer:
             place = self.seat.org, uuid7(), room.room_id, room.prev_batch
             await tx.execute(ADD_STRETCH, *place, cause, not is_new, self.seat.user_id)
 
-    async def _keep_oddity(self, tx: Connection, room_id: str, event: JsonObject, reason: str) -> None:
-        place = room_id, month_of(moment(event.get("origin_server_ts")))
+    async def _keep_oddity(self, tx: Connection, room_id: str, value: Any, reason: str) -> None:
+        place = room_id, month_of(moment(value.get("origin_server_ts") if isinstance(value, dict) else None))
         key = (await self.seat.vault.keys_for(tx, {place}))[place]
-        oddity: UUID = uuid7()
-        sealed = key.seal(json.dumps(event).encode(), bound(self.seat.org, room_id, f"{oddity}|oddity"))
+        raw = json.dumps(value).encode()
+        # The same again is no second one (promise 2); the key keeps its id from telling what it is.
+        oddity = UUID(
+            bytes=hmac.digest(self.seat.vault.search_key, f"oddity|{room_id}|".encode() + raw, "sha256")[:16], version=5
+        )
+        sealed = key.seal(raw, bound(self.seat.org, room_id, f"{oddity}|oddity"))
         await tx.execute(ADD_ODDITY, self.seat.org, oddity, room_id, reason, sealed)
 
 
@@ -371,6 +386,11 @@ def _sessions(page: Checked) -> set[Ref]:
         if isinstance(session_id, str):
             found.add((page.room_id, column(session_id)))
     return found
+
+
+def _is_create(event: JsonObject) -> bool:
+    """Whether an event says that it made its room."""
+    return event.get("type") == "m.room.create" and event.get("state_key") == ""
 
 
 def _version(content: object) -> str:

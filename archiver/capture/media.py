@@ -17,7 +17,7 @@ from unpaddedbase64 import decode_base64
 from archiver.capture.client import CaptureError, Homeserver, MatrixError, TooLarge
 from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.canonical import HostileJson, JsonObject, parse_object
-from archiver.ledger.files import FileStore
+from archiver.ledger.files import FileStore, StoreError
 from archiver.ledger.record import Arrival, Record, moment
 from archiver.ledger.sealing import Vault, bound, month_of
 
@@ -26,14 +26,19 @@ log = logging.getLogger(__name__)
 ADD = """
     INSERT INTO media (org, room_id, event_id, part, sealed_source) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
 """
-# Taken for ten minutes: a crash in between leaves it to the next process.
+# Taken for a moment that is made longer as long as we fetch: a crash in between leaves it to the next process soon.
+LEASE = 15.0  # seconds
 TAKE = """
-    UPDATE media SET attempts = attempts + 1, due_at = now() + interval '10 minutes'
+    UPDATE media SET attempts = attempts + 1, due_at = now() + make_interval(secs => $2)
     WHERE (org, room_id, event_id, part) IN (
         SELECT org, room_id, event_id, part FROM media WHERE state = 'waiting' AND due_at <= now()
           AND room_id IN (SELECT room_id FROM room WHERE room.org = media.org AND room.user_id = $1)
         ORDER BY due_at LIMIT 4 FOR UPDATE SKIP LOCKED)
     RETURNING room_id, event_id, part, sealed_source, attempts
+"""
+HOLD = """
+    UPDATE media SET due_at = now() + make_interval(secs => $5)
+    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = $4 AND state = 'waiting'
 """
 STORED = """
     UPDATE media SET state = 'stored', address = $5, size = $6, stored_at = now(), problem = NULL, scan = $7
@@ -43,6 +48,7 @@ FAILED = """
     UPDATE media SET state = $5, problem = $6, due_at = now() + make_interval(secs => $7), size = coalesce($8, size)
     WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = $4
 """
+STORE_AGAIN = 10.0  # seconds
 KINDS = ("m.room.message", "m.sticker")  # the events that may have files
 # What was too large under an earlier setting and no longer is.
 NO_LONGER_TOO_LARGE = """
@@ -58,6 +64,7 @@ BAD_ADDRESS = "bad-address"
 GONE = "gone"
 REFUSED = "refused"
 UNREACHABLE = "unreachable"
+NO_ROOM = "no-room"  # we have no room for it
 # How often each is tried before it counts as a hole; what is not named here is tried for ever, less and less often.
 ATTEMPTS = {TOO_LARGE: 1, BAD_ADDRESS: 1, BAD_KEY: 1, ALTERED: 3, GONE: 8, REFUSED: 8}
 
@@ -140,12 +147,26 @@ class Fetcher:
     async def fetch_due(self) -> int:
         """Fetch the next few files that are due; returns how many there were."""
         async with tenant_tx(self._pool, self._vault.org) as tx:
-            rows = await tx.fetch(TAKE, self._user_id)
+            rows = await tx.fetch(TAKE, self._user_id, LEASE)
             opened = await self._vault.open_many(
                 tx, [(row["room_id"], f"{row['event_id']}|{row['part']}", row["sealed_source"]) for row in rows]
             )
-        await asyncio.gather(*(self._fetch(row, raw) for row, raw in zip(rows, opened, strict=True) if raw))
+        async with asyncio.TaskGroup() as tasks:
+            for row, raw in zip(rows, opened, strict=True):
+                if raw:
+                    tasks.create_task(self._hold_and_fetch(row, raw))
         return len(rows)
+
+    async def _hold_and_fetch(self, row: Any, raw: bytes) -> None:
+        place = self._vault.org, row["room_id"], row["event_id"], row["part"]
+        fetching = asyncio.ensure_future(self._fetch(row, raw))
+        try:
+            while not (await asyncio.wait({fetching}, timeout=LEASE / 3))[0]:
+                async with tenant_tx(self._pool, self._vault.org) as tx:
+                    await tx.execute(HOLD, *place, LEASE)
+            fetching.result()
+        finally:
+            fetching.cancel()
 
     async def _fetch(self, row: Any, raw: bytes) -> None:
         place = self._vault.org, row["room_id"], row["event_id"], row["part"]
@@ -157,12 +178,18 @@ class Fetcher:
         except (CaptureError, ValueError, AlteredFile, UnusableKey) as error:
             await self._note(row, error)
             return
-        async with tenant_tx(self._pool, self._vault.org) as tx:
-            sent_at = await tx.fetchval(
-                "SELECT sent_at FROM record WHERE org = $1 AND room_id = $2 AND event_id = $3", *place[:3]
-            )
-            address = await self._files.write(self._vault, tx, row["room_id"], sent_at, content)
-            await tx.execute(STORED, *place, address, len(content), self._scan)
+        try:
+            async with tenant_tx(self._pool, self._vault.org) as tx:
+                sent_at = await tx.fetchval(
+                    "SELECT sent_at FROM record WHERE org = $1 AND room_id = $2 AND event_id = $3", *place[:3]
+                )
+                address = await self._files.write(self._vault, tx, row["room_id"], sent_at, content)
+                await tx.execute(STORED, *place, address, len(content), self._scan)
+        except StoreError as error:
+            # A full disk holds up files, never the messages; as soon as there is room again, what waits is fetched.
+            log.error("A file of %s in %s can't be kept: %s", row["event_id"], row["room_id"], error)  # noqa: TRY400 - said
+            async with tenant_tx(self._pool, self._vault.org) as tx:
+                await tx.execute(FAILED, *place, "waiting", NO_ROOM, STORE_AGAIN, None)
 
     async def _note(self, row: Any, error: Exception) -> None:
         """Keep why a file is not there: a hole from the last attempt on."""

@@ -108,7 +108,7 @@ class Megolm:
         self._sessions.move_to_end(ref)
         try:
             message = session.decrypt(vodozemac.MegolmMessage.from_base64(ciphertext))
-        except vodozemac.DecodeException:
+        except (vodozemac.DecodeException, UnicodeEncodeError):
             return Opened(None, "malformed")
         except vodozemac.MegolmDecryptionException as error:
             late = "index" in str(error).lower()

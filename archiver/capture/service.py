@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from archiver.capture import seat as seats
-from archiver.capture.client import CaptureError, Homeserver, MatrixError, homeserver, path
+from archiver.capture.client import CaptureError, Homeserver, HomeserverUnreachable, MatrixError, homeserver, path
 from archiver.capture.commit import Committer
 from archiver.capture.gaps import Gaps
 from archiver.capture.history import History
@@ -29,7 +29,7 @@ from archiver.capture.server_keys import ServerKeys
 from archiver.capture.signatures import Signatures
 from archiver.db import Pool, connect, require_current, tenant_tx
 from archiver.ledger import alarm
-from archiver.ledger.canonical import JsonObject
+from archiver.ledger.canonical import HostileJson, JsonObject
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Archiver, Settings
@@ -158,7 +158,10 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
         answer = await _or_stop(_ask(settings, server, seat, wait), stop)
         if answer is None:
             return
-        page = parse(answer)
+        try:
+            page = parse(answer)
+        except HostileJson as error:
+            raise HomeserverUnreachable(f"The homeserver's answer to a sync can't be used: {error}") from None
         wait = settings.archiver.sync_wait
         added = await committer.sync(page)
         if added:

@@ -150,6 +150,7 @@ TEXTS: dict[str, dict[str, str]] = {
     "file_bad-address": {"nl": "het bericht noemt geen geldig adres", "en": "the message gives no valid address"},
     "file_gone": {"nl": "de server heeft het bestand niet (meer)", "en": "the server does not have the file (any more)"},
     "file_refused": {"nl": "de server geeft het bestand niet", "en": "the server refuses to give the file"},
+    "file_no-room": {"nl": "het archief heeft er nu geen ruimte voor", "en": "the archive has no room for it now"},
     "file_unreachable": {"nl": "de server antwoordt niet", "en": "the server does not answer"},
     "scan_waiting": {"nl": "wordt nog op virussen onderzocht", "en": "still being scanned for viruses"},
     "scan_infected": {

@@ -15,7 +15,7 @@ from typing import Any
 import vodozemac
 from unpaddedbase64 import decode_base64, encode_base64
 
-from archiver.ledger.canonical import HostileJson, JsonObject, canonical, nearest
+from archiver.ledger.canonical import HostileJson, JsonObject, canonical, nearest, usable
 
 KEYS_KEPT = frozenset(
     {
@@ -124,8 +124,8 @@ def event_id(pdu: JsonObject, rules: Rules) -> str:
     """The event's id. Raises HostileJson when the event has no canonical form."""
     if not rules.id_is_hash:
         given = pdu.get("event_id")
-        if not isinstance(given, str):
-            raise HostileJson("it has no event id")
+        if not usable(given):
+            raise HostileJson("it has no event id that can be used")
         return given
     return _hash_id(_message(pdu, rules), rules)
 

@@ -21,6 +21,10 @@ from archiver.ledger.sealing import SealingError, Vault, bound, month_of
 ABANDONED = 3600.0  # seconds
 
 
+class StoreError(Exception):
+    """The store of files can't be written to; the message says why, never what."""
+
+
 class FileStore:
     """The folder of sealed media."""
 
@@ -28,12 +32,15 @@ class FileStore:
         self.root = root
 
     async def write(self, vault: Vault, tx: Connection, room_id: str, sent_at: datetime, content: bytes) -> bytes:
-        """Seal and keep a file under the data key of its room and month; return its address."""
+        """Seal and keep a file under the data key of its room and month; return its address. Raises StoreError."""
         address = hmac.digest(vault.search_key, room_id.encode() + hashlib.sha256(content).digest(), hashlib.sha256)
         place = room_id, month_of(sent_at)
         key = (await vault.keys_for(tx, {place}))[place]
         sealed = key.seal(content, bound(vault.org, room_id, f"file|{address.hex()}"))
-        await asyncio.to_thread(self._keep, self._path(address), sealed)
+        try:
+            await asyncio.to_thread(self._keep, self._path(address), sealed)
+        except OSError as error:
+            raise StoreError(f"{self.root} can't be written to: {error.strerror}.") from None
         return address
 
     async def read(self, vault: Vault, tx: Connection, room_id: str, address: bytes) -> bytes:

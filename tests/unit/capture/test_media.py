@@ -280,7 +280,7 @@ async def test_a_crash_between_the_file_and_its_row_keeps_it_once_and_whole(plac
         raise RuntimeError("kill -9")
 
     monkeypatch.setattr(place.store, "write", crash)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ExceptionGroup):
         await place.fetch()
     monkeypatch.undo()
     [row] = await place.rows()
