@@ -14,7 +14,7 @@ from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
-from archiver.capture import media, notice, receipts, server_keys, signatures
+from archiver.capture import joining, media, notice, receipts, server_keys, signatures
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import REPLAYED, Megolm, Ref
@@ -137,6 +137,8 @@ class Committer:
             for room in page.rooms:
                 await self._keep_room(tx, room)
             await receipts.keep(tx, self.seat.org, page.rooms)
+            invited = ((room_id, "") for room_id in page.invites)
+            await joining.keep(tx, self.seat.org, self.seat.user_id, (*invited, *page.successors()))
             for room_id, value in page.odd:
                 await self._keep_oddity(tx, room_id, value, "not an event")
             await self.seat.advance(tx, page.next_batch)

@@ -12,10 +12,11 @@ from typing import Any
 import asyncpg
 
 from archiver.capture import seat as seats
-from archiver.capture.client import CaptureError, Homeserver, HomeserverUnreachable, MatrixError, homeserver, path
+from archiver.capture.client import CaptureError, Homeserver, HomeserverUnreachable, homeserver, path
 from archiver.capture.commit import Committer
 from archiver.capture.gaps import Gaps
 from archiver.capture.history import History
+from archiver.capture.joining import join_due
 from archiver.capture.key_backup import KeyBackup
 from archiver.capture.media import Fetcher
 from archiver.capture.megolm import Megolm
@@ -28,7 +29,6 @@ from archiver.capture.seating import Seating
 from archiver.capture.server_keys import ServerKeys
 from archiver.capture.signatures import Signatures
 from archiver.db import Pool, connect, require_current, tenant_tx
-from archiver.ledger import alarm
 from archiver.ledger.canonical import HostileJson, JsonObject
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
@@ -166,10 +166,7 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
         added = await committer.sync(page)
         if added:
             log.debug("Committed %d new events.", added)
-        for room_id in page.invites:
-            await _join(server, seat, room_id)
-        for room_id, via in page.successors():
-            await _join(server, seat, room_id, via)
+        await join_due(server, seat)
         if seat.must_sign(page.changed_devices):
             await seat.cross_sign(server, settings.archiver)
         olm = seat.olm
@@ -216,18 +213,6 @@ def sync_filter(settings: Archiver) -> str:
     }
     told = {"event_format": "federation", "presence": nothing, "account_data": nothing, "room": room}
     return json.dumps(told, separators=(",", ":"))
-
-
-async def _join(server: Homeserver, seat: Seat, room_id: str, via: str = "") -> None:
-    """Join on invitation, or where a room goes on after an upgrade; what can't be joined is an alarm."""
-    query = {"server_name": via, "via": via} if via else None
-    try:
-        await server.call("POST", path("v3", "join", room_id), {}, query)
-        log.info("Joined %s.", room_id)
-    except MatrixError as error:
-        log.warning("The archiver can't join %s: %s", room_id, error)
-        async with seat.tx() as tx:
-            await alarm.sound(tx, seat.org, alarm.CANT_JOIN, room_id, str(error))
 
 
 async def _say_stopped(seat: Seat) -> None:
