@@ -327,28 +327,28 @@ STATUS = """
            (SELECT count(*) FROM gap WHERE state <> 'filled' AND cause IS DISTINCT FROM 'not-visible') AS missing_events,
            (SELECT count(*) FROM alarm) AS alarms
 """
-SEATS = "SELECT user_id, device_id, capturing, state, seen_at, seen_at > now() - interval '1 minute' AS fresh FROM seat"
 
 
 async def status(settings: Settings, args: argparse.Namespace) -> int:
-    """The state of capture; exit code 1 when nothing is being captured."""
+    """The state of capture; exit code 1 unless every archiver captures."""
+    from archiver.capture.standing import standings, whole
     from archiver.db import tenant_tx
     from archiver.ledger.alarm import sounding
     from archiver.oversight import rounds
 
     async with opened(settings) as (pool, vault), tenant_tx(pool, vault.org) as tx:
         counts = dict(await tx.fetchrow(STATUS))
-        seats = await tx.fetch(SEATS)
+        seats = await standings(tx, vault.org)
         alarms = await sounding(tx, vault.org)
         sung = await rounds.summary(tx, vault.org)
-    capturing = any(seat["capturing"] and seat["fresh"] for seat in seats)
+    capturing = whole(seats)
     told = [
         {
-            "user_id": seat["user_id"],
-            "device_id": seat["device_id"],
-            "state": seat["state"],
-            "capturing": bool(seat["capturing"] and seat["fresh"]),
-            "seen_at": seat["seen_at"].isoformat() if seat["seen_at"] else None,
+            "user_id": seat.user_id,
+            "device_id": seat.device_id,
+            "state": seat.state,
+            "capturing": seat.capturing,
+            "seen_at": seat.seen_at.isoformat() if seat.seen_at else None,
         }
         for seat in seats
     ]
@@ -378,7 +378,10 @@ async def doctor(settings: Settings, args: argparse.Namespace) -> int:
         f"PROBLEM  {finding.what}: {finding.problem}. {finding.advice}" if finding.problem else f"ok       {finding.what}"
         for finding in found
     ]
-    told = [{"what": finding.what, "problem": finding.problem or None, "advice": finding.advice} for finding in found]
+    told = [
+        {"what": finding.what, "problem": finding.problem or None, "advice": finding.advice if finding.problem else None}
+        for finding in found
+    ]
     sick = any(finding.problem for finding in found)
     _print(args, {"healthy": not sick, "findings": told}, "\n".join(lines))
     return 1 if sick else 0

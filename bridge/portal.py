@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import asyncpg
@@ -105,7 +106,7 @@ class Portals:
         await self._relay.carried(incoming.number_id, incoming.message_id, room_id, event_id)
 
     async def _say(self, sender: Account, room_id: str, incoming: Incoming, txn: str) -> str:
-        at = int(incoming.sent_at.timestamp() * 1000)
+        at = _milliseconds(incoming.sent_at or datetime.now(UTC))
         target = await self._relay.event_of(incoming.number_id, incoming.target) if incoming.target else None
         if target is None and incoming.kind in ("revoke", "reaction"):
             raise NotYet("het bericht waar dit over gaat is er niet · the message that this is about is not there")
@@ -151,7 +152,7 @@ class Portals:
         if incoming.kind in ("text", "edit") and len(json.dumps(incoming.text)) > MAX_TEXT:
             # Matrix has a limit of 64 KiB for an event: the whole text goes along as a file.
             raw = incoming.text.encode("utf-8", "replace")
-            return content | await self._upload(sender, Media("text/plain", "bericht.txt"), raw, f"{incoming.text[:500]} …")
+            return content | await self._upload(sender, Media("text/plain", "bericht.txt"), raw, f"{beginning(incoming.text)} …")
         if incoming.kind in ("text", "edit"):
             return content | {"msgtype": "m.text", "body": incoming.text}
         if incoming.kind == "media" and incoming.media is not None:
@@ -184,7 +185,7 @@ class Portals:
             "network": self._network.name,
             "message_id": incoming.message_id,
             "sender": self._number(incoming.number_id) if incoming.from_us else _phone(incoming.contact),
-            "sent_at": int(incoming.sent_at.timestamp() * 1000),
+            "sent_at": _milliseconds(incoming.sent_at) if incoming.sent_at else None,
             "type": incoming.network_type,
             "raw_sha256": hashlib.sha256(raw).hexdigest(),
             "phone_number_id": incoming.number_id,
@@ -332,6 +333,17 @@ class Portals:
 def clean(text: str, length: int) -> str:
     """Text from outside as a name or a notice may hold it."""
     return "".join(letter for letter in text if letter.isprintable() or letter == "\n")[:length].strip()
+
+
+def beginning(text: str) -> str:
+    """As much of a text as fits in an event: what is shown, and what search finds it by, of one that goes along as a file."""
+    while len(json.dumps(text)) > MAX_TEXT:
+        text = text[: len(text) * 3 // 4]
+    return text
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def _phone(contact: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from uuid import UUID
 
@@ -21,15 +22,27 @@ from archiver.capture.server_keys import ServerKeys
 from archiver.db import Connection
 from archiver.ledger import alarm
 from archiver.ledger.audit import uuid7
-from archiver.ledger.canonical import HostileJson, JsonObject, column, parse_object
-from archiver.ledger.event import Rules, check, event_id, signed_form, signers
-from archiver.ledger.record import COLUMNS, Arrival, append, mark_unread, moment, set_payload, taken, unseal
+from archiver.ledger.canonical import HostileJson, JsonObject, column
+from archiver.ledger.event import Examined, KeyRing, Rules, examine, signers
+from archiver.ledger.record import (
+    COLUMNS,
+    Arrival,
+    Place,
+    Reading,
+    append,
+    mark_unread,
+    moment,
+    set_payloads,
+    taken,
+    unseal,
+)
 from archiver.ledger.sealing import bound, month_of
 
 log = logging.getLogger(__name__)
 
 WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
-MAX_RETRIED = 2000
+RETRIED = 500  # waiting events opened at a time
+FEW = 20  # events that are checked in less time than a thread takes to begin
 SOURCE = "nl.griffier.source"
 CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it comes from another network
 
@@ -54,8 +67,8 @@ FIND_VERSIONS = "SELECT room_id, version FROM room WHERE org = $1 AND room_id = 
 FIND_WAITING = f"""
     SELECT {COLUMNS} FROM record
     WHERE org = $1 AND unreadable IS NOT NULL AND sealed_payload IS NULL
-      AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
-    ORDER BY room_id, event_id LIMIT {MAX_RETRIED}
+      AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[])) AND (room_id, event_id) > ($4, $5)
+    ORDER BY room_id, event_id LIMIT {RETRIED}
 """  # noqa: S608 - constants only
 FIND_UNREAD = f"""
     SELECT {COLUMNS} FROM record
@@ -79,6 +92,16 @@ ADD_STRETCH = """
 ADD_ODDITY = "INSERT INTO oddity (org, oddity_id, room_id, reason, sealed) VALUES ($1, $2, $3, $4, $5)"
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Events of one room as far as they can be judged without the database."""
+
+    room_id: str
+    rules: Rules
+    events: tuple[tuple[JsonObject, Examined | None], ...]  # None: it has no canonical form, so no id
+    keys: server_keys.Found  # the signing keys that turned up, still to be kept
+
+
 class Committer:
     """Commits what arrives, for one seat."""
 
@@ -94,21 +117,19 @@ class Committer:
 
     async def sync(self, page: Page) -> int:
         """Commit a sync page: keys, events and token in one transaction (promise 1). Returns the number of new events."""
-        found = await self._learn_keys(event for room in page.rooms for event in room.events)
         await self._learn_versions(page.rooms)
+        checked = [await self.check(room.room_id, room.events) for room in page.rooms]
         async with self.seat.tx() as tx:
             withheld = self._take_keys(page)
             came = await self.seat.keys.flush(tx)
             new_sessions = [(session.room_id, session.session_id) for session in came]
-            read = [pair for room in page.rooms for pair in self._read(room.room_id, room.events)]
-            added = await self._append(tx, read, fresh=new_sessions)
+            added = await self._append(tx, checked, fresh=new_sessions)
             await self._ask_for_keys(tx, added)
             await notice.note_deleted(tx, self.seat.org, [place for each in added if (place := each.deletes)])
             await self._open_waiting(tx, new_sessions)
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:
                 await self._keep_room(tx, room)
-            await server_keys.keep(tx, found)
             await self.seat.advance(tx, page.next_batch)
             await tx.execute("NOTIFY griffier_ledger")
         self._megolm.trim()
@@ -116,20 +137,27 @@ class Committer:
         return len(added)
 
     async def history(self, room_id: str, events: Sequence[JsonObject], then: Sequence[tuple[str, tuple[object, ...]]]) -> int:
-        """Commit a page of history together with the statements that say how far it has come."""
-        found = await self._learn_keys(events)
+        """Check and commit a page of history together with the statements that say how far it has come."""
+        return await self.keep(await self.check(room_id, events), then)
+
+    async def check(self, room_id: str, events: Sequence[JsonObject]) -> Checked:
+        """Ids, content hashes and signatures, in a thread beside capture. Raises MatrixError, HomeserverUnreachable."""
         await self._learn_versions([RoomPage(room_id, "join", tuple(events), False, None)])
+        found = await self._keys.learn({pair for event in events for pair in signers(event)})
+        rules, keys = Rules(self._versions[room_id]), self._keys.known
+        if len(events) <= FEW:
+            return Checked(room_id, rules, _examine(room_id, events, rules, keys), found)
+        return Checked(room_id, rules, await asyncio.to_thread(_examine, room_id, events, rules, keys), found)
+
+    async def keep(self, page: Checked, then: Sequence[tuple[str, tuple[object, ...]]]) -> int:
+        """Commit checked events of a room's history together with the statements that say how far it has come."""
         async with self.seat.tx() as tx:
-            added = await self._append(tx, self._read(room_id, events))
-            await server_keys.keep(tx, found)
+            added = await self._append(tx, [page])
             for statement, values in then:
                 await tx.execute(statement, *values)
             await tx.execute("NOTIFY griffier_ledger")
         self._megolm.trim()
         return len(added)
-
-    async def _learn_keys(self, events: Iterable[JsonObject]) -> server_keys.Found:
-        return await self._keys.learn({pair for event in events for pair in signers(event)})
 
     def _take_keys(self, page: Page) -> list[tuple[str, str, str, str]]:
         """Hand the to-device messages to nio's Olm machine; return (room, session, code, sender) of keys withheld from us."""
@@ -194,38 +222,19 @@ class Committer:
                     content = {"room_version": "11"}
                 self._versions[room_id] = _version(content)
 
-    def _read(self, room_id: str, events: Iterable[JsonObject]) -> list[tuple[str, str | None, JsonObject]]:
-        """(room id, event id, event); the id is None when the event has no canonical form."""
-        rules = Rules(self._versions[room_id])
-        read: list[tuple[str, str | None, JsonObject]] = []
-        for event in events:
-            try:
-                read.append((room_id, event_id(signed_form(event, rules), rules), event))
-            except HostileJson as error:
-                log.warning("An event in %s can't be identified (%s); kept as it came.", room_id, error)
-                read.append((room_id, None, event))
-        return read
-
-    async def _append(
-        self, tx: Connection, read: list[tuple[str, str | None, JsonObject]], *, fresh: Sequence[Ref] = ()
-    ) -> list[Arrival]:
+    async def _append(self, tx: Connection, pages: Sequence[Checked], *, fresh: Sequence[Ref] = ()) -> list[Arrival]:
         """Decrypt and append; returns what was new."""
-        encrypted: list[Ref] = []
-        for room_id, _, event in read:
-            content = event.get("content")
-            if event.get("type") == "m.room.encrypted" and isinstance(content, dict):
-                session_id = content.get("session_id")
-                if isinstance(session_id, str):
-                    encrypted.append((room_id, column(session_id)))
-        await self._megolm.prepare(tx, encrypted, fresh=fresh)
+        await self._megolm.prepare(tx, {ref for page in pages for ref in _sessions(page)}, fresh=fresh)
         arrivals = []
-        for room_id, identity, event in read:
-            if identity is None:
-                await self._keep_oddity(tx, room_id, event, "no canonical form")
-            elif event.get("room_id", room_id) != room_id:
-                await self._keep_oddity(tx, room_id, event, "of another room")
-            else:
-                arrivals.append(self._arrival(room_id, identity, event))
+        for page in pages:
+            for event, examined in page.events:
+                if examined is None:
+                    await self._keep_oddity(tx, page.room_id, event, "no canonical form")
+                elif event.get("room_id", page.room_id) != page.room_id:
+                    await self._keep_oddity(tx, page.room_id, event, "of another room")
+                else:
+                    arrivals.append(self._arrival(page, event, examined))
+            await server_keys.keep(tx, page.keys)
         arrivals = await self._doubt_replays(tx, arrivals)
         new = await append(tx, self.seat.vault, arrivals)
         added = [arrival for arrival in arrivals if (arrival.room_id, arrival.event_id) in new]
@@ -247,19 +256,21 @@ class Committer:
             checked.append(arrival)
         return checked
 
-    def _arrival(self, room_id: str, identity: str, event: JsonObject) -> Arrival:
-        rules = Rules(self._versions[room_id])
-        given = event.get("event_id")
-        checks = check(signed_form(event, rules), given if isinstance(given, str) else identity, rules, self._keys.known)
+    def _arrival(self, page: Checked, event: JsonObject, examined: Examined) -> Arrival:
         if event.get("type") != "m.room.encrypted" or "state_key" in event:
-            return Arrival(room_id, identity, event, rules, checks, doubts=self._doubt_source(event, event))
-        opened = self._megolm.open(room_id, event)
-        doubts = opened.doubts + self._doubt_source(event, _object(opened.payload))
-        return Arrival(room_id, identity, event, rules, checks, opened.payload, opened.unreadable, opened.index, doubts)
+            return Arrival(
+                page.room_id, examined.event_id, event, page.rules, examined.checks,
+                doubts=self._doubt_source(event, event), written=examined.written,
+            )  # fmt: skip
+        opened = self._megolm.open(page.room_id, event)
+        return Arrival(
+            page.room_id, examined.event_id, event, page.rules, examined.checks, opened.payload, opened.unreadable, opened.index,
+            opened.doubts + self._doubt_source(event, opened.said), examined.written, opened.said,
+        )  # fmt: skip
 
-    def _doubt_source(self, event: JsonObject, said: JsonObject) -> tuple[str, ...]:
+    def _doubt_source(self, event: JsonObject, said: JsonObject | None) -> tuple[str, ...]:
         """Whether somebody who is no bridge says that a message comes from elsewhere (`nl.griffier.source`)."""
-        content, sender = said.get("content"), event.get("sender")
+        content, sender = said.get("content") if said else None, event.get("sender")
         if not isinstance(content, dict) or SOURCE not in content:
             return ()
         return () if any(fnmatchcase(str(sender), pattern) for pattern in self._bridges) else (CLAIMED_SOURCE,)
@@ -270,31 +281,36 @@ class Committer:
             return
         rooms, ids = [room for room, _ in sessions], [session for _, session in sessions]
         await tx.execute(FORGET_REQUESTS, self.seat.org, rooms, ids)
-        rows = await tx.fetch(FIND_WAITING, self.seat.org, rooms, ids)
-        if not rows:
-            return
-        await self._megolm.prepare(tx, sessions)
-        for record in await unseal(tx, self.seat.vault, rows):
-            opened = self._megolm.open(record.room_id, record.event)
-            if opened.payload is not None:
-                place = record.room_id, record.session_id or "", opened.index or 0
-                first = (await taken(tx, self.seat.org, [place])).get(place, record.event_id)
-                doubts = opened.doubts + self._doubt_source(record.event, _object(opened.payload))
-                doubts += () if first == record.event_id else (REPLAYED,)
-                await set_payload(tx, self.seat.vault, record, opened.payload, opened.index, doubts)
-                await media.enqueue_payload(tx, self.seat.vault, record, opened.payload)
+        after = ("", "")
+        while rows := await tx.fetch(FIND_WAITING, self.seat.org, rooms, ids, *after):
+            after = rows[-1]["room_id"], rows[-1]["event_id"]
+            await self._megolm.prepare(tx, sessions)
+            readings = []
+            for record in await unseal(tx, self.seat.vault, rows):
+                opened = self._megolm.open(record.room_id, record.event)
+                if opened.payload is not None:
+                    doubts = opened.doubts + self._doubt_source(record.event, opened.said)
+                    readings.append(Reading(record, opened.payload, opened.index, doubts))
+                    await media.enqueue_payload(tx, self.seat.vault, record, opened.payload)
+            places: list[Place] = [(r.record.room_id, r.record.session_id or "", r.message_index or 0) for r in readings]
+            first = await taken(tx, self.seat.org, places)
+            for number, (reading, place) in enumerate(zip(readings, places, strict=True)):
+                if first.setdefault(place, reading.record.event_id) != reading.record.event_id:
+                    readings[number] = replace(reading, doubts=(*reading.doubts, REPLAYED))
+            await set_payloads(tx, self.seat.vault, readings)
 
     async def _open_known(self, tx: Connection, again: Sequence[Arrival]) -> None:
         """Read what another account kept without a key, and to which this one has it."""
         if not again:
             return
         by_id = {(arrival.room_id, arrival.event_id): arrival for arrival in again}
-        for row in await tx.fetch(FIND_UNREAD, self.seat.org, *zip(*by_id, strict=True)):
-            arrival = by_id[row["room_id"], row["event_id"]]
+        readings = []
+        for record in await unseal(tx, self.seat.vault, await tx.fetch(FIND_UNREAD, self.seat.org, *zip(*by_id, strict=True))):
+            arrival = by_id[record.room_id, record.event_id]
             assert arrival.payload is not None  # noqa: S101 - narrows for the type checker
-            [record] = await unseal(tx, self.seat.vault, [row])
-            await set_payload(tx, self.seat.vault, record, arrival.payload, arrival.message_index, arrival.doubts)
+            readings.append(Reading(record, arrival.payload, arrival.message_index, arrival.doubts))
             await media.enqueue_payload(tx, self.seat.vault, record, arrival.payload)
+        await set_payloads(tx, self.seat.vault, readings)
 
     async def _keep_room(self, tx: Connection, room: RoomPage) -> None:
         own = room.state("m.room.member", self.seat.user_id)
@@ -326,11 +342,28 @@ class Committer:
         await tx.execute(ADD_ODDITY, self.seat.org, oddity, room_id, reason, sealed)
 
 
-def _object(payload: bytes | None) -> JsonObject:
-    try:
-        return parse_object(payload) if payload is not None else {}
-    except HostileJson:
-        return {}
+def _examine(
+    room_id: str, events: Iterable[JsonObject], rules: Rules, keys: KeyRing
+) -> tuple[tuple[JsonObject, Examined | None], ...]:
+    examined: list[tuple[JsonObject, Examined | None]] = []
+    for event in events:
+        try:
+            examined.append((event, examine(event, rules, keys)))
+        except HostileJson as error:
+            log.warning("An event in %s can't be identified (%s); kept as it came.", room_id, error)
+            examined.append((event, None))
+    return tuple(examined)
+
+
+def _sessions(page: Checked) -> set[Ref]:
+    """The Megolm sessions that a page's events name."""
+    found = set()
+    for event, _ in page.events:
+        content = event.get("content")
+        session_id = content.get("session_id") if event.get("type") == "m.room.encrypted" and isinstance(content, dict) else None
+        if isinstance(session_id, str):
+            found.add((page.room_id, column(session_id)))
+    return found
 
 
 def _version(content: object) -> str:

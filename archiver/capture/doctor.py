@@ -8,13 +8,13 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import aiohttp
 
 from archiver.capture import cross_signing
 from archiver.capture.client import CaptureError, Homeserver, homeserver
 from archiver.capture.seat import Secrets
+from archiver.capture.standing import Standing, standings
 from archiver.db import Pool, tenant_tx
 from archiver.ledger import alarm
 from archiver.ledger.sealing import Vault
@@ -22,10 +22,7 @@ from archiver.settings import Settings
 
 ENOUGH_SPACE = 1_000_000_000  # bytes
 MAX_SKEW = 30.0  # seconds between our clock and the homeserver's
-SEAT = """
-    SELECT user_id, device_id, sealed_secrets, capturing, state, seen_at > now() - interval '1 minute' AS fresh FROM seat
-    WHERE org = $1 AND user_id = $2
-"""
+SECRETS = "SELECT sealed_secrets FROM seat WHERE org = $1 AND user_id = $2"
 UNNOTICED = """
     SELECT room_id FROM room WHERE org = $1 AND membership = 'join' AND notice_seen_at IS NULL ORDER BY first_seen_at LIMIT 10
 """
@@ -52,22 +49,26 @@ async def examine(settings: Settings, pool: Pool, vault: Vault) -> AsyncIterator
     yield await _store(pool)
     yield _space(settings)
     async with tenant_tx(pool, vault.org) as tx:
-        seat = await tx.fetchrow(SEAT, vault.org, settings.archiver.user_id)
+        seats = await standings(tx, vault.org)
         unnoticed = [row["room_id"] for row in await tx.fetch(UNNOTICED, vault.org)]
         counts = dict(await tx.fetchrow(COUNTS))
         alarms = await alarm.sounding(tx, vault.org)
-    if seat is None:
-        yield Finding("the archiver's device", "it was never made", "Start 'griffier archive' and look at what it says.")
+    if not seats:
+        yield Finding("capture", "no archiver was ever started", "Start 'griffier archive' and look at what it says.")
+    for seat in seats:
+        state = "" if seat.capturing else seat.state
+        yield Finding(f"capture as {seat.user_id}", state, "Start 'griffier archive', or look in its log.")
+    if settings.homeserver.url:
+        try:
+            async with homeserver(settings.homeserver.url, settings.homeserver.timeout) as server:
+                yield await _clock(settings)
+                for seat in seats:
+                    if not settings.archiver.user_id or _server(seat.user_id) == _server(settings.archiver.user_id):
+                        yield await _device(server, settings, pool, vault, seat)
+        except CaptureError as error:
+            yield Finding("the homeserver", str(error), "See that Synapse runs, and that homeserver.url is right.")
     else:
-        state = "" if seat["capturing"] and seat["fresh"] else f"it is {seat['state']}, and has committed nothing for a minute"
-        yield Finding("capture", state, "Start 'griffier archive', or look in its log.")
-    try:
-        async with homeserver(settings.homeserver.url, settings.homeserver.timeout) as server:
-            yield await _clock(settings)
-            if seat is not None:
-                yield await _device(server, settings, vault, seat)
-    except CaptureError as error:
-        yield Finding("the homeserver", str(error), "Check homeserver.url, and that Synapse runs.")
+        yield Finding("the homeserver", "it was not looked at", "Give the configuration with --config, or set homeserver.url.")
     yield Finding(
         "the notice in every room",
         f"it is not confirmed in {', '.join(unnoticed)}" if unnoticed else "",
@@ -117,14 +118,20 @@ async def _clock(settings: Settings) -> Finding:
     return Finding("the clock", f"it differs {skew:.0f} s from the homeserver's" if skew > MAX_SKEW else "", "Set both by NTP.")
 
 
-async def _device(server: Homeserver, settings: Settings, vault: Vault, seat: Any) -> Finding:
+def _server(user_id: str) -> str:
+    return user_id.partition(":")[2]
+
+
+async def _device(server: Homeserver, settings: Settings, pool: Pool, vault: Vault, seat: Standing) -> Finding:
     """Whether the homeserver shows others our device as signed: without that, strict clients give it no keys."""
-    user_id, device_id = seat["user_id"], seat["device_id"]
-    server.token = Secrets.read(vault.unwrap(seat["sealed_secrets"], f"seat|{user_id}")).access_token
+    user_id, device_id = seat.user_id, seat.device_id or ""
+    async with tenant_tx(pool, vault.org) as tx:
+        sealed = await tx.fetchval(SECRETS, vault.org, user_id)
+    server.token = Secrets.read(vault.unwrap(sealed, f"seat|{user_id}")).access_token
     if settings.archiver.as_token.get_secret_value():
         server.identity = {"user_id": user_id, "device_id": device_id}
     signed = cross_signing.is_signed(await cross_signing.query(server, user_id), user_id, device_id)
     problem = "" if signed else f"the homeserver does not show {device_id} of {user_id} as cross-signed"
     return Finding(
-        "the archiver's device", problem, "It is signed anew every minute; the log of 'griffier archive' tells why that fails."
+        f"the device of {user_id}", problem, "It is signed anew every minute; the log of 'griffier archive' tells why that fails."
     )

@@ -42,6 +42,7 @@ FAILED = """
     WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = $4
 """
 MAX_ATTEMPTS = 8
+KINDS = ("m.room.message", "m.sticker")  # the events that may have files
 
 
 def sources(content: JsonObject) -> Iterator[tuple[str, JsonObject]]:
@@ -61,12 +62,9 @@ def sources(content: JsonObject) -> Iterator[tuple[str, JsonObject]]:
 async def enqueue(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> None:
     """Note the files of these events as waiting, in the transaction that adds the events."""
     for arrival in arrivals:
-        event = arrival.event
-        if arrival.payload is not None:
-            try:
-                event = parse_object(arrival.payload)
-            except HostileJson:
-                continue
+        event = arrival.event if arrival.payload is None else arrival.said
+        if event is None or event.get("type") not in KINDS:
+            continue
         sent_at = moment(arrival.event.get("origin_server_ts"))
         await _add(tx, vault, arrival.room_id, arrival.event_id, sent_at, event)
 
@@ -82,7 +80,7 @@ async def enqueue_payload(tx: Connection, vault: Vault, record: Record, payload:
 
 async def _add(tx: Connection, vault: Vault, room_id: str, event_id: str, sent_at: Any, event: JsonObject) -> None:
     content = event.get("content")
-    if not isinstance(content, dict) or event.get("type") not in ("m.room.message", "m.sticker"):
+    if not isinstance(content, dict) or event.get("type") not in KINDS:
         return
     for part, source in sources(content):
         place = room_id, month_of(sent_at)

@@ -42,6 +42,7 @@ class Opened:
     unreadable: str | None
     index: int | None = None  # the message's place in its session
     doubts: tuple[str, ...] = ()
+    said: JsonObject | None = None  # the payload as JSON; None when it is none
 
 
 class Megolm:
@@ -67,6 +68,10 @@ class Megolm:
         for row in await tx.fetch(FIND, self._org, self._user_id, rooms, sessions):
             session = vodozemac.InboundGroupSession.from_pickle(row["pickle"].decode(), self._pickle_key)
             self._sessions[row["room_id"], row["session_id"]] = session, row["giver"]
+        missing = [ref for ref in missing if ref not in self._sessions]
+        if not missing:
+            return
+        rooms, sessions = [room for room, _ in missing], [session for _, session in missing]
         for row in await tx.fetch(WITHHELD, self._org, rooms, sessions):
             self._withheld[row["room_id"], row["session_id"]] = row["code"]
 
@@ -100,17 +105,17 @@ class Megolm:
             late = "index" in str(error).lower()
             return Opened(None, "key-starts-later" if late else "wrong-key")
         payload = bytes(message.plaintext)
+        said = _object(payload)
         doubts = []
         if giver is not None and giver != event.get("sender"):
             doubts.append(OTHER_SENDER)
-        if not _belongs(payload, room_id):
+        if said is not None and said.get("room_id") != room_id:  # what can't be read as JSON is kept all the same
             doubts.append(OTHER_ROOM)
-        return Opened(payload, None, message.message_index, tuple(doubts))
+        return Opened(payload, None, message.message_index, tuple(doubts), said)
 
 
-def _belongs(payload: bytes, room_id: str) -> bool:
-    """Whether a payload says it was meant for this room; one that can't be read as JSON is kept all the same."""
+def _object(payload: bytes) -> JsonObject | None:
     try:
-        return parse_object(payload).get("room_id") == room_id
+        return parse_object(payload)
     except HostileJson:
-        return True
+        return None

@@ -21,7 +21,7 @@ from archiver.capture.cross_signing import CrossSigningKeys
 from archiver.capture.keystore import KeyStore
 from archiver.capture.olm import Machine
 from archiver.capture.sign_in import sign_in
-from archiver.db import Connection, Pool, tenant_tx
+from archiver.db import Connection, Pool, as_organisation, tenant_tx
 from archiver.ledger.canonical import parse_object
 from archiver.ledger.sealing import Vault
 from archiver.settings import Archiver
@@ -97,8 +97,7 @@ class Seat:
     async def tx(self) -> AsyncIterator[Connection]:
         """A transaction of this seat, one at a time, so that the device's state is written in the order it changed."""
         async with self._one_at_a_time, self._connection.transaction():
-            await self._connection.execute("SET LOCAL ROLE griffier_service")
-            await self._connection.execute("SELECT set_config('griffier.org', $1, true)", str(self.org))
+            await self._connection.execute(as_organisation(self.org))
             yield self._connection
 
     async def prepare(self, server: Homeserver, settings: Archiver) -> None:
@@ -225,6 +224,7 @@ async def _take(connection: Connection, seat: Seat, stop: asyncio.Event) -> bool
     standing_by = False
     while not stop.is_set():
         if await connection.fetchval(TAKE, name):
+            await seat.stopped("starting")  # what was said of the process before us does not hold for us
             return True
         if not standing_by:
             log.info("Another process drives the archiver %s. This one stands by.", seat.user_id)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from unpaddedbase64 import decode_base64
-
 from archiver.capture.client import CaptureError, Homeserver
 from archiver.db import Connection
 from archiver.ledger.canonical import JsonObject
-from archiver.ledger.event import verify_json
+from archiver.ledger.event import VerifyKey, verify_json, verify_key
 from archiver.ledger.record import moment
 
 log = logging.getLogger(__name__)
@@ -33,7 +30,7 @@ class ServerKeys:
         self._server = server
         self._own_name = own_name
         self._asked: set[tuple[str, str]] = set()
-        self.known: dict[tuple[str, str], Ed25519PublicKey] = {}
+        self.known: dict[tuple[str, str], VerifyKey] = {}
 
     async def load(self, tx: Connection) -> None:
         """Read the keys that were kept before."""
@@ -63,7 +60,7 @@ class ServerKeys:
 
     def _learn(self, server_name: str, key_id: str, public_key: str) -> None:
         try:
-            key = Ed25519PublicKey.from_public_bytes(decode_base64(public_key))
+            key = verify_key(public_key)
         except ValueError:
             log.warning("The signing key %s of %s is not an Ed25519 key.", key_id, server_name)
         else:

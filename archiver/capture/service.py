@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 Alongside = Callable[[Pool, Vault, asyncio.Event], Awaitable[None]]
 EXPECTED = (CaptureError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 STOP_GRACE = 2.0  # seconds
+SWITCH = 0.0005  # seconds after which a thread that checks a page of history gives way to the live stream
 FULL_POOL = 0.5  # of the one-time keys the server should hold: below it, new ones are published
 
 
@@ -44,6 +46,7 @@ async def run(settings: Settings, alongside: Alongside, stop: asyncio.Event | No
     last committed batch. Raises SettingsError, DatabaseError, SealingError when it can't even start.
     """
     stop = stop or asyncio.Event()
+    sys.setswitchinterval(SWITCH)
     url = settings.database.url.get_secret_value()
     async with connect(url, settings.database.pool_size) as pool:
         await require_current(pool)
@@ -123,7 +126,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                     for task in (
                         seat.beat(pool),
                         Fetcher(pool, vault, server, seat.user_id, FileStore(settings.files), limit).run(stop),
-                        History(pool, server, committer).run(stop),
+                        History(pool, server, committer, settings.archiver.history_pause).run(stop),
                         Gaps(pool, server, committer, admin_token).run(stop),
                         Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),
                         Mender(pool, server, committer).run(stop),

@@ -1,6 +1,6 @@
 """The connection pool, the transaction of one organisation, and the migrations."""
 
-from archiver.db.pool import Connection, DatabaseError, Pool, connect, tenant_tx
+from archiver.db.pool import Connection, DatabaseError, Pool, as_organisation, connect, tenant_tx
 from archiver.db.schema import SchemaError, migrate, require_current
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "DatabaseError",
     "Pool",
     "SchemaError",
+    "as_organisation",
     "connect",
     "migrate",
     "require_current",

@@ -44,6 +44,10 @@ async def connect(url: str, size: int = 8) -> AsyncIterator[Pool]:
 async def tenant_tx(pool: Pool, org: int) -> AsyncIterator[Connection]:
     """A transaction as the unprivileged role, in which row-level security shows only `org` (DESIGN D17)."""
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("SET LOCAL ROLE griffier_service")
-        await connection.execute("SELECT set_config('griffier.org', $1, true)", str(org))
+        await connection.execute(as_organisation(org))
         yield connection
+
+
+def as_organisation(org: int) -> str:
+    """What makes the transaction that is open one of the unprivileged role and of this organisation only; one round trip."""
+    return f"SET LOCAL ROLE griffier_service; SET LOCAL griffier.org = '{org:d}'"

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+import asyncpg
+
 from archiver.db.pool import Connection, Pool
 
 # Any constant will do, as long as every process that migrates takes the same.
 MIGRATION_LOCK = 0x67726966
+
+
+NEEDS_RIGHTS = (
+    "The tables can't be made: {error}. The role that migrates needs CREATEROLE, or have a superuser run once: CREATE ROLE "
+    "griffier_service NOLOGIN NOBYPASSRLS; GRANT griffier_service TO your_role WITH ADMIN OPTION;"
+)
 
 
 class SchemaError(Exception):
@@ -37,7 +45,10 @@ async def migrate(pool: Pool) -> list[int]:
         present = await applied(connection)
         for number, sql in migrations().items():
             if number not in present:
-                await connection.execute(sql)
+                try:
+                    await connection.execute(sql)
+                except asyncpg.InsufficientPrivilegeError as error:
+                    raise SchemaError(NEEDS_RIGHTS.format(error=error)) from None
                 await connection.execute("INSERT INTO schema_migration (number) VALUES ($1)", number)
                 done.append(number)
     return done

@@ -56,7 +56,7 @@ async def _run(args: argparse.Namespace) -> None:
                 print(stack.contract.json(), flush=True)
             if not args.bare:
                 await _sample(stack, stop)
-            if not args.json:
+            if not args.json and not stop.is_set():
                 _say(welcome(stack))
             await stop.wait()
             _say("Griffier stopt … · stopping")

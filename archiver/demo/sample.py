@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import mimetypes
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,19 @@ LONG = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who takes part."""
+
+    officials: list[Participant]  # minister, state secretary, adviser, spokesperson
+    phones: Phones
+
+
 async def send(stack: Stack, say: Say) -> None:
-    """Send the sample conversations, once for a data folder."""
-    marker = stack.data_dir / "sample.done"
-    if marker.exists():
+    """Send the sample conversations, each once for a data folder: one that was cut off is not begun again."""
+    marker = stack.data_dir / "sample.sent"
+    begun = marker.read_text().splitlines() if marker.exists() else []
+    if len(begun) == len(CONVERSATIONS):
         return
     say("Voorbeeldgesprekken worden verstuurd … · sending the sample conversations")
     url, shared = stack.contract.homeserver, stack.secrets["registration_shared_secret"]
@@ -74,22 +85,17 @@ async def send(stack: Stack, say: Say) -> None:
             )
             for person in chatting
         ]
-        minister, state_secretary, adviser, spokesperson = clients
-        for name, conversation in (
-            ("Versterking Groningen", versterking(minister, state_secretary, adviser, spokesperson)),
-            ("Karin de Wit en Tarik Benali", tweegesprek(minister, state_secretary)),
-            ("Kantine en vergaderzalen", kantine(adviser, spokesperson, state_secretary)),
-            ("WhatsApp", whatsapp(stack, minister)),
-        ):
-            await conversation
-            say(f"  {name}")
-    marker.write_text("verstuurd\n")
+        for name, conversation in CONVERSATIONS.items():
+            if name not in begun:
+                begun.append(name)
+                marker.write_text("\n".join(begun))
+                await conversation(Cast(clients, Phones(stack.contract.simulator)))
+                say(f"  {name}")
 
 
-async def versterking(
-    minister: Participant, state_secretary: Participant, adviser: Participant, spokesperson: Participant
-) -> None:
+async def versterking(cast: Cast) -> None:
     """An encrypted group room, with everything that people do in one."""
+    minister, state_secretary, adviser, spokesperson = cast.officials
     room = await minister.make_room("Versterking Groningen – Kamerdebat", [state_secretary, adviser, spokesperson])
     await minister.say(
         room,
@@ -128,8 +134,9 @@ async def versterking(
     await spokesperson.react(room, decision, "👏🏽")
 
 
-async def tweegesprek(minister: Participant, state_secretary: Participant) -> None:
+async def tweegesprek(cast: Cast) -> None:
     """An encrypted direct chat."""
+    minister, state_secretary, *_ = cast.officials
     room = await minister.make_room("", [state_secretary], direct=True)
     await minister.say(room, "Tarik, kun jij morgen het werkbezoek in Loppersum overnemen? Ik word verwacht bij de ministerraad.")
     first = await state_secretary.say(room, "Dat kan. Hoe laat word ik verwacht?")
@@ -139,17 +146,18 @@ async def tweegesprek(minister: Participant, state_secretary: Participant) -> No
     await state_secretary.say(room, "Prima. Ik neem de toezegging over de vaste contactpersoon mee.")
 
 
-async def kantine(adviser: Participant, spokesperson: Participant, state_secretary: Participant) -> None:
+async def vergaderzalen(cast: Cast) -> None:
     """An unencrypted room."""
+    _, state_secretary, adviser, spokesperson = cast.officials
     room = await adviser.make_room("Vergaderzalen B-vleugel", [spokesperson, state_secretary], encrypted=False)
     await adviser.say(room, "Zaal B2.14 is donderdag van 9 tot 11 bezet door de ondernemingsraad.")
     await spokesperson.say(room, "Dan schuiven wij door naar B2.16. Wie regelt de koffie? ☕")
     await state_secretary.say(room, "Ik trakteer op stroopwafels.")
 
 
-async def whatsapp(stack: Stack, minister: Participant) -> None:
+async def whatsapp(cast: Cast) -> None:
     """A citizen and a journalist, on WhatsApp, and the minister's answers."""
-    phone = Phones(stack.contract.simulator)
+    minister, phone = cast.officials[0], cast.phones
     citizen, journalist = people.CITIZEN, people.JOURNALIST
     await phone.send(
         citizen, "Goedemiddag mevrouw de minister, met Hatice Yıldız uit Loppersum. U gaf mij uw nummer bij het werkbezoek."
@@ -158,13 +166,14 @@ async def whatsapp(stack: Stack, minister: Participant) -> None:
     await phone.send_file(citizen, "image", "scheur.jpg", "De scheur in de gevel, vandaag gemaakt.")
     await phone.send_file(citizen, "audio", "spraakbericht.ogg", voice=True)
     await asyncio.sleep(2)
-    answer = await minister.say(
+    await minister.say(
         room,
         "Dag mevrouw Yıldız, dank voor uw bericht en de foto. Dat ziet er ernstig uit. Morgen komt staatssecretaris Benali naar het dorpshuis; hij spreekt u daar graag.",
     )
-    await minister.react(room, answer, "🏠")
     await asyncio.sleep(1.5)  # WhatsApp's own times are whole seconds: an answer within the second would come out of order
-    await phone.send(citizen, "Heel hartelijk dank! Dan ben ik er om half elf. 🙂")
+    answer = await phone.received(citizen)
+    await phone.react(citizen, answer, "❤️")
+    await phone.send(citizen, "Heel hartelijk dank! Dan ben ik er om half elf. 🙂", reply_to=answer)
     await phone.send(journalist, "Goedemiddag, Bram Wolters van de krant. Klopt het dat de planning opnieuw is bijgesteld?")
     other = await minister.wait_for_invite()
     await minister.say(
@@ -181,9 +190,24 @@ class Phones:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    async def send(self, contact: Contact, text: str) -> str:
+    async def send(self, contact: Contact, text: str, *, reply_to: str = "") -> str:
         """A text; returns WhatsApp's message id."""
-        return await self._post(contact, {"type": "text", "text": text})
+        return await self._post(contact, {"type": "text", "text": text} | ({"context": reply_to} if reply_to else {}))
+
+    async def react(self, contact: Contact, message_id: str, emoji: str) -> None:
+        """A reaction to a message."""
+        await self._post(contact, {"type": "reaction", "reaction": {"message_id": message_id, "emoji": emoji}})
+
+    async def received(self, contact: Contact) -> str:
+        """The id of the last message that the phone got. Raises DemoError when none comes."""
+        async with aiohttp.ClientSession() as http:
+            for _ in range(100):
+                async with http.get(f"{self._url}/sim/messages") as response:
+                    got = [sent["id"] for sent in await response.json() if sent["to"] == contact.wa_id]
+                if got:
+                    return str(got[-1])
+                await asyncio.sleep(0.1)
+        raise DemoError("The answer did not reach WhatsApp; look in logs/bridge.log")
 
     async def send_file(self, contact: Contact, kind: str, name: str, caption: str = "", *, voice: bool = False) -> str:
         """A picture, a voice message, a document."""
@@ -200,3 +224,11 @@ class Phones:
             if response.status != 200:
                 raise DemoError(f"The WhatsApp simulator refused a sample message (HTTP {response.status})")
             return str((await response.json())["id"])
+
+
+CONVERSATIONS: dict[str, Callable[[Cast], Awaitable[None]]] = {
+    "Versterking Groningen": versterking,
+    "Karin de Wit en Tarik Benali": tweegesprek,
+    "Vergaderzalen": vergaderzalen,
+    "WhatsApp": whatsapp,
+}

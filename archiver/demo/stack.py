@@ -111,8 +111,10 @@ class Stack:
         except OSError as error:
             raise DemoError(f"{self.data_dir} can't be made: {error.strerror}. Give another --data-dir.") from None
         path = self.data_dir / "secrets.json"
-        if path.exists():
-            self.secrets = json.loads(path.read_text())
+        try:
+            self.secrets = json.loads(path.read_text()) if path.exists() else {}
+        except OSError as error:
+            raise DemoError(f"{path} can't be read: {error.strerror}. It is another user's: give another --data-dir.") from None
         missing = [name for name in SECRETS if name not in self.secrets]
         if missing:
             self.secrets |= {name: secrets.token_hex(16) for name in missing}

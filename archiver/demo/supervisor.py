@@ -16,7 +16,8 @@ from typing import Any
 from archiver.demo.ports import DemoError
 from archiver.demo.postgres import Account
 
-GRACE = 8.0  # seconds a part has to stop by itself; all parts stop at the same time, but for what others need
+GRACE = 8.0  # seconds all parts together have to stop by themselves
+FIRST_GRACE = 5.0  # of which those that need the first part, Postgres, may take so much
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -103,12 +104,24 @@ class Supervisor:
                 return
             if time.monotonic() - began > 20:
                 delay = 0.2
-            self._say(
-                f"! {part.name} stopped ({_why(part.process)}): {_last_line(part.log)}\n  log: {part.log}; starting it again."
-            )
+            # Its last words explain an exit; who was killed had nothing to say about that.
+            killed = (part.process.returncode or 0) < 0
+            said = "" if killed else f": {_last_line(part.log)}"
+            self._say(f"! {part.name} stopped ({_why(part.process)}){said}\n  log: {part.log}; starting it again.")
             await asyncio.sleep(delay)
             delay = min(delay * 2, 10)
             await self._spawn(part)
+            if await self._answers(part):
+                self._say(f"  {part.name:<22} weer gereed · ready again")
+
+    async def _answers(self, part: Part) -> bool:
+        """Wait until a part that was started again answers; False when it stops first or takes too long."""
+        end = time.monotonic() + part.patience
+        while part.process is not None and part.process.returncode is None and time.monotonic() < end:
+            if await part.ready():
+                return True
+            await asyncio.sleep(0.2)
+        return False
 
     async def stop(self) -> None:
         """Stop all parts, the last started first; whatever does not stop in time is killed."""
@@ -116,24 +129,56 @@ class Supervisor:
         for watcher in self._watchers:
             watcher.cancel()
         # Everything that needs Postgres goes first, all at once; Postgres, started first, goes last.
-        await asyncio.gather(*(self._end(part, GRACE - 2) for part in self._parts[1:]))
-        await asyncio.gather(*(self._end(part, 2) for part in self._parts[:1]))
+        began = time.monotonic()
+        await asyncio.gather(*(self._end(part, FIRST_GRACE) for part in self._parts[1:]))
+        await asyncio.gather(*(self._end(part, GRACE - (time.monotonic() - began)) for part in self._parts[:1]))
 
     async def _end(self, part: Part, grace: float) -> None:
         process = part.process
         if process is None:
             return
+        started = _descendants(process.pid)
         if process.returncode is None:
             process.send_signal(part.stop_with)
             try:
                 await asyncio.wait_for(process.wait(), grace)
             except TimeoutError:
                 self._say(f"! {part.name} did not stop within {grace:.0f} s and was killed.")
-        # What the part itself started, if anything is left of it: its session is ours, by its leader's id.
+                started |= _descendants(process.pid)
+        # What the part itself started, if anything is left of it: in its session, or in their own as Postgres's children are.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        for pid, birth in started.items():
+            if _birth(pid) == birth:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if process.returncode is None:
             await process.wait()
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on (proc(5)); empty when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _birth(pid: int) -> str:
+    """When a process was started, in clock ticks: with its id, which process it is."""
+    fields = _stat(pid)
+    return fields[19] if fields else ""
+
+
+def _descendants(ancestor: int) -> dict[int, str]:
+    """The processes that a process started, and those that these started: process id to birth."""
+    parents = {int(entry.name): _stat(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    found: dict[int, str] = {}
+    near = {ancestor}
+    while near:
+        near = {pid for pid, fields in parents.items() if fields and int(fields[1]) in near and pid not in found}
+        found |= {pid: parents[pid][19] for pid in near}
+    return found
 
 
 def _why(process: asyncio.subprocess.Process | None) -> str:

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiohttp
 import yaml
@@ -37,8 +37,9 @@ def write_config(
         "database": {
             "name": "psycopg2",
             "args": {
-                "user": place.username, "password": place.password, "host": place.hostname, "port": place.port,
-                "database": place.path.lstrip("/"), "cp_min": 2, "cp_max": 8,
+                **{name: unquote(value) for name, value in (("user", place.username), ("password", place.password)) if value},
+                "host": place.hostname, "port": place.port, "database": unquote(place.path.lstrip("/")),
+                "cp_min": 2, "cp_max": 8, **dict(parse_qsl(place.query)),
             },
         },
         "log_config": str(folder / "log.yaml"),

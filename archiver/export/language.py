@@ -41,7 +41,15 @@ TEXTS: dict[str, dict[str, str]] = {
     "last": {"nl": "Laatste bericht", "en": "Latest message"},
     "name": {"nl": "Naam", "en": "Name"},
     "state": {"nl": "Toestand", "en": "State"},
-    "complete": {"nl": "Volledig", "en": "Complete"},
+    "complete": {"nl": "Geen ontbrekende berichten bekend", "en": "No missing messages known"},
+    "not_capturing": {
+        "nl": "Er wordt nu niet gearchiveerd. Wat er intussen wordt gezegd, wordt opgehaald zodra het archief weer werkt.",
+        "en": "Nothing is being archived now. What is said meanwhile is fetched as soon as the archive works again.",
+    },
+    "nothing_since": {
+        "nl": "wat er sindsdien is gezegd, is niet gearchiveerd",
+        "en": "what has been said since was not archived",
+    },
     "fetching": {"nl": "Geschiedenis wordt opgehaald", "en": "History is being fetched"},
     "holes": {"nl": "ontbrekende berichten", "en": "missing messages"},
     "unreadable": {"nl": "niet leesbaar", "en": "unreadable"},

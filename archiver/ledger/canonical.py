@@ -52,6 +52,16 @@ def canonical(value: Any) -> bytes:
         raise HostileJson("it has no canonical form") from None
 
 
+def nearest(value: Any) -> bytes:
+    """Canonical JSON; what has no canonical form is written as near to it as JSON allows, so that nothing is lost."""
+    try:
+        return canonical(value)
+    except HostileJson:
+        return json.dumps(value, sort_keys=True).encode()
+
+
 def column(text: str, limit: int = 512) -> str:
     """Text from outside made fit for a Postgres text column: no NUL, no lone surrogate, bounded."""
+    if len(text) <= limit and text.isascii() and "\0" not in text:
+        return text
     return text[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from typing import Any
 
 from archiver.db import Connection
 from archiver.ledger import graph
-from archiver.ledger.canonical import HostileJson, JsonObject, canonical, column, parse_object
-from archiver.ledger.event import Checks, Rules, signed_form
+from archiver.ledger.canonical import HostileJson, JsonObject, column, parse_object
+from archiver.ledger.event import Checks, Rules, Written, write
 from archiver.ledger.sealing import Vault, bound, month_of
 
 SALT = 32
@@ -38,6 +37,8 @@ class Arrival:
     unreadable: str | None = None  # why there is no payload
     message_index: int | None = None  # its place in its Megolm session
     doubts: tuple[str, ...] = ()  # what speaks against believing it: other-sender, other-room
+    written: Written | None = None  # the event as bytes, where the checks have made them already
+    said: JsonObject | None = None  # the payload as JSON, where it has been read already
 
     @property
     def session_id(self) -> str | None:
@@ -84,12 +85,12 @@ def relation(event: JsonObject) -> tuple[str | None, str | None]:
     return None, None
 
 
-def payload_type(payload: bytes | None) -> str | None:
-    """The event type of a decrypted payload; `?` when it can't be read as an event."""
+def payload_type(payload: bytes | None, said: JsonObject | None = None) -> str | None:
+    """The event type of a decrypted payload; `?` when it can't be read as an event. `said` is the payload, if read already."""
     if payload is None:
         return None
     try:
-        kind = parse_object(payload).get("type")
+        kind = (parse_object(payload) if said is None else said).get("type")
     except HostileJson:
         return "?"
     return column(kind) if isinstance(kind, str) else "?"
@@ -121,16 +122,19 @@ MARK_UNREAD = """
 """
 # The earlier event at the same place of the same session; a second one is a replay.
 TAKEN = """
-    SELECT r.room_id, r.session_id, r.message_index, min(r.event_id) AS event_id FROM record AS r
-    JOIN unnest($2::text[], $3::text[], $4::bigint[]) AS p (room_id, session_id, message_index)
-      ON r.room_id = p.room_id AND r.session_id = p.session_id AND r.message_index = p.message_index
-    WHERE r.org = $1 GROUP BY 1, 2, 3
+    SELECT p.*, min(r.event_id) AS event_id
+    FROM unnest($2::text[], $3::text[], $4::bigint[]) AS p (room_id, session_id, message_index),
+         LATERAL (SELECT event_id FROM record WHERE org = $1 AND record.room_id = p.room_id
+                  AND record.session_id = p.session_id AND record.message_index = p.message_index OFFSET 0) AS r
+    GROUP BY 1, 2, 3
 """
 # Set once: a record that has a payload keeps it, whatever comes later.
-SET_PAYLOAD = """
-    UPDATE record SET sealed_payload = $4, payload_type = $5, opened_at = now(), unreadable = NULL,
-                      message_index = $6, doubts = $7
-    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND sealed_payload IS NULL
+SET_PAYLOADS = """
+    UPDATE record SET sealed_payload = p.sealed, payload_type = p.kind, opened_at = now(), unreadable = NULL,
+                      message_index = p.index, doubts = string_to_array(p.doubts, ' ')
+    FROM unnest($2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[])
+        AS p (room_id, event_id, sealed, kind, index, doubts)
+    WHERE org = $1 AND record.room_id = p.room_id AND record.event_id = p.event_id AND sealed_payload IS NULL
 """
 
 
@@ -140,12 +144,13 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
         return set()
     arrivals = list({(a.room_id, a.event_id): a for a in reversed(arrivals)}.values())[::-1]
     times = [moment(a.event.get("origin_server_ts")) for a in arrivals]
-    keys = await vault.keys_for(tx, {(a.room_id, month_of(t)) for a, t in zip(arrivals, times, strict=True)})
+    months = [(arrival.room_id, month_of(sent_at)) for arrival, sent_at in zip(arrivals, times, strict=True)]
+    keys = await vault.keys_for(tx, set(months))
     rows = []
-    for arrival, sent_at in zip(arrivals, times, strict=True):
-        event, key = arrival.event, keys[arrival.room_id, month_of(sent_at)]
+    for arrival, sent_at, month in zip(arrivals, times, months, strict=True):
+        event, key = arrival.event, keys[month]
         state_key, sender, depth = event.get("state_key"), event.get("sender"), event.get("depth")
-        salt, plain = secrets.token_bytes(SALT), _bytes(event)
+        salt, written = secrets.token_bytes(SALT), arrival.written or write(event, arrival.rules)
         sealed_payload = None
         if arrival.payload is not None:
             sealed_payload = key.seal(arrival.payload, _context(vault, arrival.room_id, arrival.event_id, "payload"))
@@ -158,9 +163,9 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
                 arrival.checks.id_matches, arrival.checks.content_matches,
                 " ".join(map(column, arrival.checks.signed_by)), " ".join(map(column, arrival.checks.unsigned_by)),
                 column(arrival.session_id) if arrival.session_id else None,
-                key.seal(salt + plain, _context(vault, arrival.room_id, arrival.event_id, "event")),
-                hmac.digest(salt, _bytes(signed_form(event, arrival.rules)), hashlib.sha256),
-                sealed_payload, payload_type(arrival.payload), arrival.unreadable,
+                key.seal(salt + written.whole, _context(vault, arrival.room_id, arrival.event_id, "event")),
+                hmac.digest(salt, written.signed, hashlib.sha256),
+                sealed_payload, payload_type(arrival.payload, arrival.said), arrival.unreadable,
                 arrival.message_index, " ".join(arrival.doubts),
             )
         )  # fmt: skip
@@ -185,16 +190,29 @@ async def mark_unread(tx: Connection, org: int, records: set[tuple[str, str]]) -
         await tx.execute(MARK_UNREAD, org, *zip(*records, strict=True))
 
 
-async def set_payload(
-    tx: Connection, vault: Vault, record: Record, payload: bytes, index: int | None, doubts: Sequence[str]
-) -> None:
-    """Add what an encrypted event says, once its key has come."""
-    keys = await vault.keys_for(tx, {(record.room_id, month_of(record.sent_at))})
-    key = keys[record.room_id, month_of(record.sent_at)]
-    sealed = key.seal(payload, _context(vault, record.room_id, record.event_id, "payload"))
-    values = sealed, payload_type(payload), index, list(doubts)
-    await tx.execute(SET_PAYLOAD, vault.org, record.room_id, record.event_id, *values)
-    await mark_unread(tx, vault.org, {(record.room_id, record.event_id)})
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an encrypted event turned out to say, once its key had come."""
+
+    record: Record
+    payload: bytes
+    message_index: int | None
+    doubts: tuple[str, ...] = ()
+
+
+async def set_payloads(tx: Connection, vault: Vault, readings: Sequence[Reading]) -> None:
+    """Add what encrypted events say."""
+    if not readings:
+        return
+    months = [(reading.record.room_id, month_of(reading.record.sent_at)) for reading in readings]
+    keys = await vault.keys_for(tx, set(months))
+    rows = []
+    for reading, month in zip(readings, months, strict=True):
+        place = reading.record.room_id, reading.record.event_id
+        sealed = keys[month].seal(reading.payload, _context(vault, *place, "payload"))
+        rows.append((*place, sealed, payload_type(reading.payload), reading.message_index, " ".join(reading.doubts)))
+    await tx.execute(SET_PAYLOADS, vault.org, *zip(*rows, strict=True))
+    await mark_unread(tx, vault.org, {(reading.record.room_id, reading.record.event_id) for reading in readings})
 
 
 COLUMNS = """org, room_id, event_id, type, state_key, sender, sent_at, captured_at, depth, rel_type, relates_to, id_matches,
@@ -284,14 +302,6 @@ async def unseal(tx: Connection, vault: Vault, rows: Sequence[Any]) -> list[Reco
         )
         for row, plain in zip(rows, events, strict=True)
     ]
-
-
-def _bytes(event: JsonObject) -> bytes:
-    """Canonical JSON; what has no canonical form is kept as near to it as JSON allows, so that nothing is lost."""
-    try:
-        return canonical(event)
-    except HostileJson:
-        return json.dumps(event, sort_keys=True).encode()
 
 
 def _context(vault: Vault, room_id: str, event_id: str, what: str) -> bytes:

@@ -136,7 +136,7 @@ class Vault:
         self.search_key = search_key
         self._organisation_key = organisation_key
         self._size = size
-        self._by_id: dict[tuple[str, UUID], DataKey] = {}
+        self._by_id: dict[tuple[str, bytes], DataKey] = {}
         self._by_month: dict[tuple[str, date], DataKey] = {}
 
     @classmethod
@@ -181,10 +181,10 @@ class Vault:
 
     async def open_many(self, tx: Connection, sealed: list[tuple[str, str, bytes]]) -> list[bytes | None]:
         """Open (room id, context, sealed) values; None where the data key was destroyed. Raises SealingError."""
-        refs = [(room_id, UUID(bytes=value[1:HEADER])) for room_id, _, value in sealed]
+        refs = [(room_id, value[1:HEADER]) for room_id, _, value in sealed]
         missing = {ref for ref in refs if ref not in self._by_id}
         if missing:
-            rows = await tx.fetch(FIND_KEY_IDS, self.org, [r for r, _ in missing], [k for _, k in missing])
+            rows = await tx.fetch(FIND_KEY_IDS, self.org, [r for r, _ in missing], [UUID(bytes=k) for _, k in missing])
             self._remember(rows)
         opened: list[bytes | None] = []
         for ref, (room_id, context, value) in zip(refs, sealed, strict=True):
@@ -204,7 +204,7 @@ class Vault:
             assert isinstance(key_id, UUID) and isinstance(wrapped, bytes)  # noqa: S101, PT018
             plain = self._organisation_key.unwrap(wrapped, self._context(room_id, key_id))
             key = DataKey(key_id, AESGCM(plain))
-            self._by_id[room_id, key_id] = key
+            self._by_id[room_id, key_id.bytes] = key
             self._by_month[room_id, month] = key
 
     def _trim(self) -> None:

@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from archiver.capture.standing import standings
 from archiver.db import Connection
 from archiver.oversight import rounds
 from archiver.oversight.rounds import Summary
@@ -53,10 +54,6 @@ ROOMS = """
            count(*) FILTER (WHERE membership = 'join' AND notice_seen_at IS NULL) AS unnoticed FROM room
 """
 ALARMS = "SELECT kind, count(*) FROM alarm GROUP BY kind"
-SEATS = """
-    SELECT user_id, capturing AND seen_at > now() - interval '1 minute' AS capturing, signed_at IS NOT NULL AS signed,
-           extract(epoch FROM now() - seen_at)::float AS silent FROM seat ORDER BY user_id
-"""
 
 # Why an event can't be read: ours (archiver.capture.megolm) and the codes of m.room_key.withheld in the specification. Whatever
 # else a sender's client writes as its code is no label.
@@ -82,13 +79,13 @@ class Collected(Collector):
 async def metrics(tx: Connection, settings: Settings) -> bytes:
     """Everything as text. Raises an error of the database when that takes longer than five seconds."""
     await tx.execute(BOUNDS)
-    families = [family async for family in _archive(tx)]
+    families = [family async for family in _archive(tx, settings.organisation.id)]
     summary = await rounds.summary(tx, settings.organisation.id)
     families += canary(summary, settings.canary.every, datetime.now(UTC))
     return bytes(generate_latest(Collected(families)))
 
 
-async def _archive(tx: Connection) -> AsyncIterator[Metric]:
+async def _archive(tx: Connection, org: int) -> AsyncIterator[Metric]:
     yield _gauge("records", f"Events in the ledger. {ESTIMATED}", [((), await _size(tx, "record", RECORDS))])
     yield _gauge("messages", f"Messages in the reading view. {ESTIMATED}", [((), await _size(tx, "message", MESSAGES))])
     causes = by_cause(await _counts(tx, UNREADABLE))
@@ -109,18 +106,20 @@ async def _archive(tx: Connection) -> AsyncIterator[Metric]:
     yield _gauge("rooms_without_notice", "Rooms in which the notice is not confirmed.", [((), unnoticed)])
     alarms = [((kind,), count) for kind, count in sorted((await _counts(tx, ALARMS)).items())]
     yield _gauge("alarms", "What an admin must do something about; 'griffier status' tells what.", alarms, "kind")
-    seats = await tx.fetch(SEATS)
-    for name, about, column in (
-        (
-            "capturing",
-            "1 while the archiver's account captures: signed, and a sync was committed in the last minute.",
-            "capturing",
-        ),
-        ("signed", "1 when the homeserver shows the archiver's device as cross-signed.", "signed"),
-        ("seconds_since_sync", "Seconds since the archiver's account last committed a sync.", "silent"),
-    ):
-        known = [((seat["user_id"],), seat[column]) for seat in seats if seat[column] is not None]
-        yield _gauge(name, about, known, "seat")
+    async for family in _seats(tx, org):
+        yield family
+
+
+async def _seats(tx: Connection, org: int) -> AsyncIterator[Metric]:
+    seats, now = await standings(tx, org), await tx.fetchval("SELECT now()")
+    capturing = (
+        "1 while the archiver's account captures: driven by a living process, signed, a sync committed in the last minute."
+    )
+    yield _gauge("capturing", capturing, [((seat.user_id,), seat.capturing) for seat in seats], "seat")
+    signed = "1 when the homeserver shows the archiver's device as cross-signed."
+    yield _gauge("signed", signed, [((seat.user_id,), seat.signed) for seat in seats], "seat")
+    silent = [((seat.user_id,), (now - seat.seen_at).total_seconds()) for seat in seats if seat.seen_at is not None]
+    yield _gauge("seconds_since_sync", "Seconds since the archiver's account last committed a sync.", silent, "seat")
 
 
 def canary(summary: Summary | None, every: float, now: datetime) -> Iterator[Metric]:

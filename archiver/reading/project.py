@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -17,13 +18,19 @@ from archiver.reading.words import BlindIndex
 log = logging.getLogger(__name__)
 
 BATCH = 500
+REST = 3.0  # as long as history is being fetched, capture goes first: the view rests so many times as long as it works
+FETCHING = "SELECT EXISTS (SELECT FROM stretch WHERE org = $1 AND failed IS NULL AND due_at <= now())"
 # Taken out in the transaction that writes the rows: a crash puts them back, and two projectors never take the same.
 TAKE = f"""
     DELETE FROM unread WHERE (org, room_id, event_id) IN (
         SELECT org, room_id, event_id FROM unread LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
     RETURNING room_id, event_id
 """  # noqa: S608 - a constant only
-BY_ID = f"SELECT {COLUMNS} FROM record WHERE org = $1 AND (room_id, event_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))"  # noqa: S608
+# Each record is looked up by its key: left to itself, the planner reads all of a young archive for each batch.
+BY_ID = f"""
+    SELECT {COLUMNS} FROM unnest($2::text[], $3::text[]) AS wanted (room, event),
+           LATERAL (SELECT * FROM record WHERE org = $1 AND room_id = room AND event_id = event OFFSET 0) AS record
+"""  # noqa: S608
 BY_RELATION = f"""
     SELECT {COLUMNS} FROM record
     WHERE org = $1 AND (room_id, relates_to) IN (SELECT * FROM unnest($2::text[], $3::text[]))
@@ -107,14 +114,16 @@ def _row(vault: Vault, index: BlindIndex, message: Message) -> tuple[Any, ...]:
 async def run(pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
     """Project until told to stop."""
     index = BlindIndex(vault.search_key)
+    clock = asyncio.get_running_loop().time
     while not stop.is_set():
+        began = clock()
         async with tenant_tx(pool, vault.org) as tx:
             taken = await project_batch(tx, vault, index)
-        if taken == 0:
-            try:
-                await asyncio.wait_for(stop.wait(), 0.2)
-            except TimeoutError:
-                continue
+            fetching = taken == BATCH and await tx.fetchval(FETCHING, vault.org)
+        rest = 0.2 if taken == 0 else (clock() - began) * REST if fetching else 0
+        if rest:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), rest)
 
 
 async def rebuild(pool: Pool, vault: Vault, progress: Callable[[int, int], None]) -> int:

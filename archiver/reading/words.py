@@ -21,6 +21,7 @@ WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 MAX_POSITION = 16_383  # Postgres keeps no higher position
 MAX_PLACES = 255  # nor more places of one lexeme
 MAX_WORD = 100
+MAX_KNOWN = 50_000  # words whose lexemes are remembered
 STEMMERS = {"nl": Stemmer.Stemmer("dutch"), "en": Stemmer.Stemmer("english")}
 
 
@@ -30,6 +31,8 @@ class NothingToSearch(ValueError):  # noqa: N818 - it names what is the matter
 
 def fold(word: str) -> str:
     """A word without case, compatibility forms and accents: Élise, élise and ELISE are one word."""
+    if word.isascii():
+        return word.lower()[:MAX_WORD]
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", word).casefold())
     return "".join(letter for letter in plain if not unicodedata.combining(letter))[:MAX_WORD]
 
@@ -45,6 +48,7 @@ class BlindIndex:
     def __init__(self, search_key: bytes) -> None:
         self._key = search_key
         self._known: dict[str, tuple[str, ...]] = {}
+        self._written: dict[str, tuple[str, ...]] = {}  # by the word as it was written
 
     def lexemes(self, word: str) -> tuple[str, ...]:
         """The blind lexemes of a folded word: its Dutch and its English stem."""
@@ -52,9 +56,20 @@ class BlindIndex:
         if known is None:
             stems = sorted({stemmer.stemWord(word) for stemmer in STEMMERS.values()})
             known = tuple(self._blind(stem) for stem in stems)
-            if len(self._known) > 50_000:
+            if len(self._known) > MAX_KNOWN:
                 self._known.clear()
             self._known[word] = known
+        return known
+
+    def _of(self, written: str) -> tuple[str, ...]:
+        """The blind lexemes of a word as it was written; none when nothing of it is left once folded."""
+        known = self._written.get(written)
+        if known is None:
+            folded = fold(written)
+            known = self.lexemes(folded) if folded else ()
+            if len(self._written) > MAX_KNOWN:
+                self._written.clear()
+            self._written[written] = known
         return known
 
     def _blind(self, stem: str) -> str:
@@ -65,11 +80,13 @@ class BlindIndex:
         places: dict[str, list[int]] = defaultdict(list)
         position = 0
         for text in texts:
-            for word in words(text):
-                position = min(position + 1, MAX_POSITION)
-                for lexeme in self.lexemes(word):
-                    if len(places[lexeme]) < MAX_PLACES and position not in places[lexeme][-1:]:
-                        places[lexeme].append(position)
+            for word in WORD.findall(text):
+                lexemes = self._of(word)
+                position = min(position + bool(lexemes), MAX_POSITION)
+                for lexeme in lexemes:
+                    at = places[lexeme]
+                    if len(at) < MAX_PLACES and (not at or at[-1] != position):
+                        at.append(position)
             position = min(position + 2, MAX_POSITION)  # no phrase runs from one version into the next
         return " ".join(f"'{lexeme}':{','.join(map(str, at))}" for lexeme, at in places.items())
 

@@ -8,16 +8,13 @@ import time
 import asyncpg
 from aiohttp import web
 
+from archiver.capture.standing import standings
 from archiver.db import tenant_tx
 from archiver.oversight.metrics import CONTENT_TYPE, metrics
 from archiver.web.context import ARCHIVE, Archive
 
 routes = web.RouteTableDef()
 
-SEAT = """
-    SELECT capturing, state, signed_at IS NOT NULL AS signed, seen_at > now() - interval '1 minute' AS fresh FROM seat
-    WHERE org = $1 AND ($2 = '' OR user_id = $2) ORDER BY seen_at DESC NULLS LAST LIMIT 1
-"""
 # "Capturing" is said only where people can see it, in every room (promise 8); a room just joined has a moment for it.
 UNNOTICED = """
     SELECT count(*) FROM room WHERE org = $1 AND membership = 'join' AND notice_seen_at IS NULL
@@ -46,20 +43,13 @@ async def ready(request: web.Request) -> web.Response:
     archive = request.app[ARCHIVE]
     try:
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
-            seat = await tx.fetchrow(SEAT, archive.vault.org, archive.settings.archiver.user_id)
+            seats = await standings(tx, archive.vault.org)
             unnoticed = await tx.fetchval(UNNOTICED, archive.vault.org)
     except UNREACHABLE:
         return web.json_response({"capturing": False, "reasons": ["database unreachable"]}, status=503)
-    reasons = []
-    if seat is None:
+    reasons = [f"{seat.user_id}: {reason}" for seat in seats for reason in seat.reasons]
+    if not seats:
         reasons.append("the archiver has never been started")
-    else:
-        if not seat["signed"]:
-            reasons.append("the homeserver does not show the archiver's device as cross-signed")
-        if not seat["capturing"]:
-            reasons.append(f"the archiver is {seat['state']}")
-        if not seat["fresh"]:
-            reasons.append("no sync has been committed for a minute")
     if unnoticed:
         reasons.append(f"{unnoticed} room(s) do not show the notice: 'griffier doctor' names them")
     return web.json_response({"capturing": not reasons, "reasons": reasons}, status=503 if reasons else 200)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from archiver.capture.standing import standings, whole
 from archiver.db import tenant_tx
 from archiver.export.html import Shown, how
 from archiver.ledger.audit import note
@@ -54,7 +55,8 @@ async def index(request: web.Request) -> web.StreamResponse:
         await note(tx, archive.vault.org, request["actor"], "list rooms")
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         found = await room_list.rooms(tx, archive.vault)
-    return render(request, "index.html", rooms=found)
+        capturing = whole(await standings(tx, archive.vault.org))
+    return render(request, "index.html", rooms=found, capturing=capturing)
 
 
 @routes.get("/rooms/{room_id}")
@@ -68,8 +70,10 @@ async def read(request: web.Request) -> web.StreamResponse:
         )
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         entries, more = await page_before(tx, archive.vault, room, cursor, PAGE)
-    days = [(entry, _shown(room, entry)) for entry in entries]
-    return render(request, "room.html", room=room, entries=days, older=place(more) if more else None, newest=cursor is None)
+        capturing = whole(await standings(tx, archive.vault.org))
+    shown = [(entry, _shown(room, entry)) for entry in entries]
+    older = place(more) if more else None
+    return render(request, "room.html", room=room, entries=shown, older=older, newest=cursor is None, capturing=capturing)
 
 
 @routes.get("/rooms/{room_id}/files/{event_id}")

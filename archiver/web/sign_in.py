@@ -15,9 +15,13 @@ from archiver.web.render import render
 
 routes = web.RouteTableDef()
 
-COOKIE = "griffier_session"
 HOURS = 8
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def cookie(archive: Archive) -> str:
+    """The session's cookie: browsers tell two archives on one machine apart by it, since a cookie does not know ports."""
+    return f"griffier_session_{archive.settings.web.port}"
 
 
 def who(archive: Archive, token: str) -> str | None:
@@ -42,11 +46,11 @@ def signed_in(request: web.Request) -> str | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return who(archive, token.strip())
-    name, _, rest = request.cookies.get(COOKIE, "").partition("|")
+    name, _, rest = request.cookies.get(cookie(archive), "").partition("|")
     until = rest.partition("|")[0]
     if name not in archive.settings.web.sign_in or not until.isdecimal() or len(until) > 12 or int(until) < time.time():
         return None
-    return name if hmac.compare_digest(session(archive, name, int(until)), request.cookies[COOKIE]) else None
+    return name if hmac.compare_digest(session(archive, name, int(until)), request.cookies[cookie(archive)]) else None
 
 
 @web.middleware
@@ -81,10 +85,10 @@ async def enter(request: web.Request) -> web.StreamResponse:
 
 
 @routes.post("/signout")
-async def leave(_: web.Request) -> web.StreamResponse:
+async def leave(request: web.Request) -> web.StreamResponse:
     """Forget who is asking."""
     response = web.HTTPSeeOther("/signin")
-    response.del_cookie(COOKIE)
+    response.del_cookie(cookie(request.app[ARCHIVE]))
     return response
 
 
@@ -95,5 +99,5 @@ def _enter(request: web.Request, token: str) -> web.StreamResponse:
         return render(request, "signin.html", status=403, wrong=True)
     response = web.HTTPSeeOther("/")
     value = session(archive, name, int(time.time()) + HOURS * 3600)
-    response.set_cookie(COOKIE, value, max_age=HOURS * 3600, httponly=True, samesite="Strict", secure=request.secure)
+    response.set_cookie(cookie(archive), value, max_age=HOURS * 3600, httponly=True, samesite="Strict", secure=request.secure)
     return response

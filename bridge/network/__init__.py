@@ -42,7 +42,7 @@ class Incoming:
     number_id: str
     contact: str  # the other side's id on the network
     message_id: str
-    sent_at: datetime
+    sent_at: datetime | None  # by the network's own clock; None when what it says can be no time
     kind: str  # text, media, reaction, edit, revoke, unsupported
     network_type: str  # what the network itself calls it
     text: str = ""

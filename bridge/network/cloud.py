@@ -187,8 +187,10 @@ class Cloud:
 
     def read(self, change: dict[str, Any]) -> Incoming | None:
         kind, item = change.get("kind"), change.get("item")
-        if kind not in ("messages", "message_echoes") or not isinstance(item, dict):
+        if kind not in ("messages", "message_echoes"):
             return None
+        if not isinstance(item, dict):
+            raise NotUnderstood("what stands among the messages is none")
         message = _message(item)
         metadata = change["value"].get("metadata")
         number = str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
@@ -339,10 +341,10 @@ def _message(item: dict[str, Any]) -> Message:
         raise NotUnderstood(f"the message can't be understood: {fields}") from None
 
 
-def _time(seconds: int) -> datetime:
-    """WhatsApp's own time; a time that can't be is taken for now, since the message itself is there all the same."""
+def _time(seconds: int) -> datetime | None:
+    """WhatsApp's own time; None for one that can't be, since the message itself is there all the same."""
     if not 0 <= seconds < 4_102_444_800:  # the year 2100
-        return datetime.now(UTC)
+        return None
     return datetime.fromtimestamp(seconds, UTC)
 
 

@@ -90,6 +90,18 @@ async function sendMany({ room, bodies, gap_ms = 0 }) {
     return { event_ids: ids };
 }
 
+// When each was begun and when the server had it, in milliseconds of this machine's clock.
+async function sendTimed({ room, bodies }) {
+    await known(room);
+    const sent = [];
+    for (const body of bodies) {
+        const began = Date.now();
+        const { event_id } = await client.sendEvent(room, EventType.RoomMessage, { msgtype: "m.text", body });
+        sent.push({ event_id, began, answered: Date.now() });
+    }
+    return { sent };
+}
+
 // Until the server has it, each under one transaction id, as a client does that comes back from a tunnel.
 async function sendSurely({ room, bodies, gap_ms = 0 }) {
     await known(room);
@@ -165,7 +177,7 @@ async function sendFile({ room, name, mime, base64, msgtype = "m.file" }) {
 
 const actions = {
     login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
-    send_file: sendFile, send_surely: sendSurely,
+    send_file: sendFile, send_surely: sendSurely, send_timed: sendTimed,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
     kick: async ({ room, user }) => client.kick(room, user),
     ban: async ({ room, user }) => client.ban(room, user),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 
 import pytest
 
@@ -19,7 +20,7 @@ async def test_a_healthy_archive_and_one_that_nobody_drives(stack, tmp_path):
     async with facility(stack, tmp_path) as archive:
         never = await archive.run("doctor")
         assert never.returncode == 1
-        assert "it was never made. Start 'griffier archive'" in never.stdout
+        assert "no archiver was ever started. Start 'griffier archive'" in never.stdout
         process = await archive.start()
         await archive.until("SELECT capturing FROM seat")
         healthy = await archive.run("doctor", "--json")
@@ -29,7 +30,23 @@ async def test_a_healthy_archive_and_one_that_nobody_drives(stack, tmp_path):
         await process.wait()
         stopped = await archive.run("doctor")
         assert stopped.returncode == 1
-        assert "PROBLEM  capture: it is stopped" in stopped.stdout
+        assert f"PROBLEM  capture as {archive.user_id}: it is stopped" in stopped.stdout
+        state = json.loads((await archive.run("status", "--json")).stdout)
+        assert (state["capturing"], state["seats"][0]["state"]) == (False, "it is stopped")
+
+
+async def test_what_a_dead_or_frozen_process_said_is_not_believed(stack, tmp_path):
+    async with facility(stack, tmp_path) as archive:
+        process = await archive.start()
+        await archive.until("SELECT capturing FROM seat")
+        process.send_signal(signal.SIGSTOP)
+        await archive.until("SELECT alive_at < now() - interval '10 seconds' FROM seat")
+        frozen = json.loads((await archive.run("status", "--json")).stdout)
+        assert frozen["seats"][0]["state"] == "the process that drives it is frozen"
+        process.kill()
+        await process.wait()
+        dead = json.loads((await archive.run("status", "--json")).stdout)
+        assert (dead["capturing"], dead["seats"][0]["state"]) == (False, "no process drives it")
 
 
 async def test_an_identity_that_somebody_replaced_is_put_back_and_a_deleted_notice_posted_anew(stack, tmp_path):

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.network import NotUnderstood
 from bridge.network.cloud import Cloud, signature_ok
+from bridge.portal import MAX_TEXT, beginning
 
 CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", "token", 1000)  # type: ignore[arg-type] - reads only, calls nobody
 
@@ -96,6 +98,25 @@ def test_each_type_is_understood_or_said_not_to_be(message, kind, said):
     [(_, conversation, change)] = CLOUD.split(delivery(bare | message))
     read = CLOUD.read(change)
     assert (read.kind, read.text, conversation) == (kind, said, "106|31612345678")
+
+
+@pytest.mark.parametrize("time", ["9" * 14, "-5"])
+def test_a_time_that_cannot_be_is_not_passed_off_as_whatsapps_own(time):
+    [(_, _, change)] = CLOUD.split(delivery(text(1, timestamp=time)))
+    assert CLOUD.read(change).sent_at is None
+
+
+def test_what_stands_among_the_messages_and_is_none_is_said_to_be():
+    for _, _, change in CLOUD.split(delivery("onzin", None)):
+        with pytest.raises(NotUnderstood, match="is none"):
+            CLOUD.read(change)
+
+
+@given(st.text(min_size=1))
+def test_the_beginning_of_a_long_text_fits_in_an_event(letters):
+    shown = beginning(letters * 20_000)
+    assert 5_000 < len(json.dumps(shown)) <= MAX_TEXT
+    assert (letters * 20_000).startswith(shown)
 
 
 def test_somebody_with_a_user_name_only_is_somebody():

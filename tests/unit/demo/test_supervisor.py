@@ -20,6 +20,13 @@ subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
 print('klaar', flush=True)
 time.sleep(60)
 """
+# As Postgres's children: in a session of their own, and here deaf to all but SIGKILL.
+ALOOF = """
+import subprocess, sys, time
+code = 'import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; time.sleep(60)'
+print(subprocess.Popen([sys.executable, '-c', code], start_new_session=True).pid, 'klaar', flush=True)
+time.sleep(60)
+"""
 
 
 def part(tmp_path, code: str, name="deel") -> Part:
@@ -47,18 +54,20 @@ async def test_a_part_that_dies_is_named_with_its_reason_and_log_and_started_aga
     first = one.process.pid
     os.kill(first, signal.SIGKILL)
     for _ in range(100):
-        if one.process.pid != first:
+        if one.process.pid != first and any("weer gereed" in line for line in said):
             break
         await asyncio.sleep(0.05)
     assert one.process.pid != first
     assert any("deel stopped (signal SIGKILL)" in line and str(one.log) in line for line in said)
     await supervisor.stop()
     assert not alive(one.process.pid)
+    assert any("weer gereed" in line for line in said)
 
 
 async def test_stopping_leaves_no_process_within_ten_seconds_not_even_a_stubborn_one(tmp_path):
     supervisor = Supervisor(lambda _: None)
-    parts = [part(tmp_path, STAY, "eerste"), part(tmp_path, STUBBORN, "koppig"), part(tmp_path, PARENT, "ouder")]
+    codes = {"koppig": STUBBORN, "eerste": STAY, "tweede koppig": STUBBORN, "ouder": PARENT, "afstandelijk": ALOOF}
+    parts = [part(tmp_path, code, name) for name, code in codes.items()]
     for one in parts:
         await supervisor.start(one)
     began = time.monotonic()
@@ -67,6 +76,7 @@ async def test_stopping_leaves_no_process_within_ten_seconds_not_even_a_stubborn
     for one in parts:
         with pytest.raises(ProcessLookupError):
             os.killpg(one.process.pid, 0)
+    assert not alive(int(parts[-1].log.read_text().split()[0]))
 
 
 async def test_a_part_that_cannot_start_shows_the_end_of_its_log(tmp_path):

@@ -1,9 +1,10 @@
 """The signed event, checked against Synapse's own implementation as the oracle."""
 
+import contextlib
 import json
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from signedjson.key import generate_signing_key, get_verify_key
@@ -14,7 +15,18 @@ from synapse.synapse_rust.events import redact_event_dict as prune_event_dict
 from unpaddedbase64 import encode_base64
 
 from archiver.ledger.canonical import HostileJson, canonical, column, parse, parse_object
-from archiver.ledger.event import Rules, check, event_id, redacted_form, signed_form, signers, verify_json
+from archiver.ledger.event import (
+    Rules,
+    check,
+    event_id,
+    examine,
+    redacted_form,
+    signed_form,
+    signers,
+    verify_json,
+    verify_key,
+    write,
+)
 
 VERSIONS = [str(number) for number in range(1, 13)]
 KINDS = [
@@ -31,7 +43,7 @@ contents = st.dictionaries(
 )
 SERVER = "rijk.example"
 SIGNING = generate_signing_key("a1")
-KEYS = {(SERVER, "ed25519:a1"): Ed25519PublicKey.from_public_bytes(get_verify_key(SIGNING).encode())}
+KEYS = {(SERVER, "ed25519:a1"): verify_key(encode_base64(get_verify_key(SIGNING).encode()))}
 
 
 def signed_by_synapse(version: str, content: dict, kind: str = "m.room.message") -> tuple[dict, str]:
@@ -144,6 +156,28 @@ def test_a_column_takes_any_text(text):
     assert "\0" not in fit
     assert len(fit.encode()) >= 0
     assert len(fit) <= 512
+
+
+@given(st.dictionaries(st.sampled_from([*KINDS, "unsigned", "event_id", "age_ts", "type", "redacts", "a"]), json_values))
+def test_what_is_kept_of_an_event_is_all_that_came_and_what_was_signed(event):
+    for version in ("1", "11", "12"):
+        written = write(event, Rules(version))
+        assert json.dumps(parse_object(written.whole), sort_keys=True) == json.dumps(event, sort_keys=True)
+        assert parse_object(written.signed).keys() == signed_form(event, Rules(version)).keys()
+        with contextlib.suppress(HostileJson):
+            assert written.signed == canonical(signed_form(event, Rules(version)))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_examining_an_event_tells_what_identifying_and_checking_it_tell(version):
+    event, expected = signed_by_synapse(version, {"body": "ja"})
+    rules = Rules(version)
+    examined = examine(event, rules, KEYS)
+    assert examined.event_id == expected
+    assert examined.checks == check(signed_form(event, rules), expected, rules, KEYS)
+    assert examined.written == write(event, rules)
+    if rules.id_is_hash:
+        assert not examine({**event, "event_id": "$ander"}, rules, KEYS).checks.id_matches
 
 
 def test_signed_json_of_another_signer_is_refused():

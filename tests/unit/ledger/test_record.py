@@ -8,7 +8,7 @@ import pytest
 from archiver.db import migrate, tenant_tx
 from archiver.ledger.audit import note
 from archiver.ledger.event import Checks, Rules
-from archiver.ledger.record import COLUMNS, Arrival, append, moment, set_payload, unseal
+from archiver.ledger.record import COLUMNS, Arrival, Reading, append, moment, set_payloads, unseal
 from archiver.ledger.sealing import SealingError
 from archiver.reading.message import compose
 from tests.unit.conftest import Archive, dump
@@ -67,8 +67,8 @@ async def test_a_payload_is_set_once_and_stays(archive, room):
     await add(archive, archive.arrival({"ciphertext": "…"}, room, type="m.room.encrypted"))
     async with tenant_tx(archive.pool, 1) as tx:
         [record] = await unseal(tx, archive.vault, await tx.fetch(ALL, room))
-        await set_payload(tx, archive.vault, record, b'{"type":"m.room.message","content":{"body":"eerst"}}', 0, ())
-        await set_payload(tx, archive.vault, record, b'{"type":"m.room.message","content":{"body":"later"}}', 0, ())
+        await set_payloads(tx, archive.vault, [Reading(record, b'{"type":"m.room.message","content":{"body":"eerst"}}', 0)])
+        await set_payloads(tx, archive.vault, [Reading(record, b'{"type":"m.room.message","content":{"body":"later"}}', 0)])
         [opened] = await unseal(tx, archive.vault, await tx.fetch(ALL, room))
     assert (opened.content["body"], opened.said_type) == ("eerst", "m.room.message")
 
