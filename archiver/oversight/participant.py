@@ -72,13 +72,12 @@ class Participant:
         await self._client.close()
 
     async def _sign_in(self, server: Homeserver) -> None:
-        """Go on as the device that the folder holds, or make one; sign it."""
+        """Go on as the device that the folder holds, or make one where there is none or it was signed out; sign it."""
         known = json.loads(self._session.read_text()) if self._session.exists() else {}
         keys = CrossSigningKeys.from_json(known["cross_signing"]) if known else CrossSigningKeys.generate()
         if known and await self._is_valid(server, known["access_token"]):
             self._client.restore_login(self.user_id, known["device_id"], known["access_token"])
         else:
-            self._client.device_id = known.get("device_id", "")
             answer = await self._client.login(self._password, device_name=self._device_name)
             if not self._client.access_token:
                 raise ParticipantError(f"{self.user_id} can't sign in: {answer}")

@@ -72,6 +72,16 @@ async def devices(archive: Facility) -> int:
     return found - 1
 
 
+async def sign_out(archive: Facility) -> None:
+    """Take away all of the sender's devices, as an admin does who resets a password."""
+    url = f"{archive.stack.homeserver}/_synapse/admin/v2/users/{archive.env['GRIFFIER_CANARY__SENDER']}"
+    headers = {"Authorization": f"Bearer {archive.stack.admin_token}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        owned = [device["device_id"] for device in (await (await http.get(f"{url}/devices")).json())["devices"]]
+        async with http.post(f"{url}/delete_devices", json={"devices": owned}) as answer:
+            assert (answer.status, bool(owned)) == (200, True)
+
+
 async def test_a_round_is_complete_and_once_the_archive_stops_everything_says_so(archive: Facility) -> None:
     process = await archive.start()
     await archive.until("SELECT capturing FROM seat")
@@ -124,6 +134,10 @@ async def test_a_round_is_complete_and_once_the_archive_stops_everything_says_so
     assert recovered.returncode == 0, recovered.stdout
     assert recovered.stdout.startswith("complete: message ")
     assert await archive.fetch("SELECT FROM alarm WHERE kind = 'canary'") == [], "a complete round ends the alarm"
+
+    await sign_out(archive)
+    anew = await archive.run("canary", "--once")
+    assert anew.returncode == 0, "who was signed out signs in anew: " + anew.stdout
 
 
 async def test_the_role_goes_on_until_stopped_and_its_own_silence_is_an_alarm(archive: Facility) -> None:

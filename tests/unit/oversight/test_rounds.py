@@ -21,12 +21,6 @@ GOOD = Sighting(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-async def no_rounds(archive):
-    async with archive.pool.acquire() as connection:
-        await connection.execute("DELETE FROM canary_round; DELETE FROM alarm WHERE kind = 'canary'")
-
-
 @pytest.mark.parametrize("part", PARTS)
 def test_what_is_there_readable_and_checked_has_arrived(part):
     assert lacks(part, GOOD) is None
