@@ -78,9 +78,12 @@ def parser() -> argparse.ArgumentParser:
     command("migrate", migrate, "make or update the tables, the organisation and its key")
     command("archive", archive, "capture messages, until stopped")
     command("web", web, "serve the web application, until stopped")
+    sing = command("canary", canary, "send test messages every few minutes and look whether they are archived, until stopped")
+    sing.add_argument("--once", action="store_true", help="one round now; exit code 1 when not all of it was archived")
     command("rooms", rooms, "list the conversations")
     command("status", status, "whether messages are being captured, and what is missing")
     command("doctor", doctor, "what is wrong with capture, and what to do about it")
+    command("recovery-key", recovery_key, "show the key of the room keys' backup on the homeserver")
     command("rebuild", rebuild, "make the reading view again from the ledger")
     find = command("search", search, "search in all messages")
     find.add_argument("query", nargs="+", help='words that must all occur; OR, -word and "a phrase" work too')
@@ -174,12 +177,43 @@ async def migrate(settings: Settings, args: argparse.Namespace) -> int:
 
 
 async def archive(settings: Settings, _: argparse.Namespace) -> int:
-    """The archiver, with the reading view kept up to date beside it."""
+    """The archiver; beside it, the reading view is kept up to date and the canary is seen to live."""
     from archiver.capture import service
+    from archiver.oversight.canary import watch
     from archiver.reading import project
 
-    await service.run(settings, project.run, stopping())
+    async def alongside(pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(project.run(pool, vault, stop))
+            tasks.create_task(watch(settings, pool, vault, stop))
+
+    await service.run(settings, alongside, stopping())
     return 0
+
+
+async def canary(settings: Settings, args: argparse.Namespace) -> int:
+    """The canary: rounds until stopped, or one; exit code 1 when that one is incomplete."""
+    from archiver.oversight import canary as canaries
+    from archiver.oversight.rounds import Round
+
+    def tell(done: Round) -> None:
+        took = ", ".join(f"{part} {milliseconds} ms" for part, milliseconds in done.took.items())
+        lacking = "; ".join(f"{part}: {why}" for part, why in done.lacking.items())
+        heard = "" if done.heard else " The receiver could not read the message."
+        _print(args, done.to_json(), (f"INCOMPLETE {lacking}." if lacking else f"complete: {took}.") + heard)
+
+    canaries.require(settings)
+    if not args.once and not settings.canary.every:
+        raise SettingsError("The canary is off. Set canary.every to the minutes between two rounds, or give --once.")
+    stop = stopping()
+    async with opened(settings) as (pool, vault):
+        if not args.once:
+            await canaries.run(settings, pool, vault, stop, tell)
+            return 0
+        done = await canaries.or_stop(canaries.once(settings, pool, vault), stop)
+    if done is not None:
+        tell(done)
+    return 0 if done is not None and done.complete else 1
 
 
 async def web(settings: Settings, _: argparse.Namespace) -> int:
@@ -287,6 +321,8 @@ STATUS = """
            (SELECT count(*) FROM stretch WHERE failed IS NOT NULL) AS stretches_failed, (SELECT count(*) FROM oddity) AS oddities,
            (SELECT count(*) FROM media WHERE state = 'waiting') AS files_waiting,
            (SELECT count(*) FROM media WHERE state = 'failed') AS files_failed,
+           (SELECT count(*) FROM media WHERE scan = 'waiting') AS files_to_scan,
+           (SELECT count(*) FROM media WHERE scan = 'infected') AS files_infected,
            (SELECT count(*) FROM room WHERE membership = 'join') AS rooms,
            (SELECT count(*) FROM room WHERE membership = 'join' AND notice_seen_at IS NULL) AS rooms_without_notice,
            (SELECT count(*) FROM room WHERE membership <> 'join') AS rooms_left,
@@ -300,11 +336,13 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
     from archiver.capture.standing import standings, whole
     from archiver.db import tenant_tx
     from archiver.ledger.alarm import sounding
+    from archiver.oversight import rounds
 
     async with opened(settings) as (pool, vault), tenant_tx(pool, vault.org) as tx:
         counts = dict(await tx.fetchrow(STATUS))
         seats = await standings(tx, vault.org)
         alarms = await sounding(tx, vault.org)
+        sung = await rounds.summary(tx, vault.org)
     capturing = whole(seats)
     told = [
         {
@@ -319,12 +357,16 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
     lines = [f"{'capturing' if capturing else 'NOT CAPTURING'}"]
     lines += [f"  {seat['user_id']} {seat['device_id']}: {seat['state']}, last sync {seat['seen_at']}" for seat in told]
     lines += [f"  {name.replace('_', ' '):<22} {value}" for name, value in counts.items()]
+    canary = sung.to_json(settings.canary.every, datetime.now(UTC)) if sung else None
+    lines += [
+        f"  canary                 {line}" for line in (sung.lines(settings.canary.every, datetime.now(UTC)) if sung else [])
+    ]
     lines += [
         f"  ALARM {each['kind']} {each['subject']}: {each['detail']} (since {each['raised_at']:%Y-%m-%d %H:%M %Z})"
         for each in alarms
     ]
     sounding_now = [each | {"raised_at": each["raised_at"].isoformat()} for each in alarms]
-    _print(args, {"capturing": capturing, "seats": told, **counts, "alarms": sounding_now}, "\n".join(lines))
+    _print(args, {"capturing": capturing, "seats": told, **counts, "canary": canary, "alarms": sounding_now}, "\n".join(lines))
     return 0 if capturing else 1
 
 
@@ -345,6 +387,27 @@ async def doctor(settings: Settings, args: argparse.Namespace) -> int:
     sick = any(finding.problem for finding in found)
     _print(args, {"healthy": not sick, "findings": told}, "\n".join(lines))
     return 1 if sick else 0
+
+
+async def recovery_key(settings: Settings, args: argparse.Namespace) -> int:
+    """The recovery key of each archiver account; exit code 1 when there is none."""
+    from archiver.capture.key_backup import recovery_key as written
+    from archiver.capture.seat import Secrets
+    from archiver.db import tenant_tx
+    from archiver.ledger.audit import note
+
+    async with opened(settings) as (pool, vault):
+        async with tenant_tx(pool, vault.org) as tx:  # with it, whoever can sign in to the homeserver can read everything
+            await note(tx, vault.org, actor(), "recovery key")
+        async with tenant_tx(pool, vault.org) as tx:
+            rows = await tx.fetch("SELECT user_id, sealed_secrets, backup_version FROM seat WHERE org = $1", vault.org)
+    kept = [(row, Secrets.read(vault.unwrap(row["sealed_secrets"], f"seat|{row['user_id']}")).backup_key) for row in rows]
+    keys = [
+        {"user_id": row["user_id"], "version": row["backup_version"], "recovery_key": written(key)} for row, key in kept if key
+    ]
+    lines = [f"{each['user_id']} (version {each['version']}): {each['recovery_key']}" for each in keys]
+    _print(args, {"keys": keys}, "\n".join(lines) or "There is no backup of room keys: archiver.key_backup was never on.")
+    return 0 if keys else 1
 
 
 async def rebuild(settings: Settings, args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
-from archiver.capture import joining, media, notice, server_keys
+from archiver.capture import joining, media, notice, receipts, server_keys, signatures
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import REPLAYED, Megolm, Ref
@@ -25,7 +25,7 @@ from archiver.db import Connection
 from archiver.ledger import alarm
 from archiver.ledger.audit import uuid7
 from archiver.ledger.canonical import HostileJson, JsonObject, column
-from archiver.ledger.event import Examined, KeyRing, Rules, examine, signers
+from archiver.ledger.event import Examined, KeyRing, Rules, examine
 from archiver.ledger.record import (
     COLUMNS,
     Arrival,
@@ -45,15 +45,18 @@ log = logging.getLogger(__name__)
 WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 RETRIED = 500  # waiting events opened at a time
 FEW = 20  # events that are checked in less time than a thread takes to begin
+NO_OLM = "m.no_olm"  # the sender's device could not open an Olm session with ours: one is made from here
 SOURCE = "nl.griffier.source"
 CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it comes from another network
 
 KEEP_WITHHELD = """
     INSERT INTO withheld (org, room_id, session_id, code, sender) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
 """
-# What waits for a key that its sender will not give is told so at once.
+# What waits for a key that its sender will not give is told so at once; nobody can say so of what another sent.
 TELL_WITHHELD = """
-    UPDATE record SET unreadable = $4 WHERE org = $1 AND room_id = $2 AND session_id = $3 AND unreadable = 'no-key'
+    UPDATE record SET unreadable = $4
+    WHERE org = $1 AND room_id = $2 AND session_id = $3 AND sender = $5
+      AND (unreadable = 'no-key' OR unreadable LIKE 'withheld:%') AND unreadable <> $4
     RETURNING room_id, event_id
 """
 ASK_FOR_KEYS = """
@@ -101,7 +104,7 @@ class Checked:
     room_id: str
     rules: Rules
     events: tuple[tuple[JsonObject, Examined | None], ...]  # None: it has no canonical form, so no id
-    keys: server_keys.Found  # the signing keys that turned up, still to be kept
+    keys: Sequence[server_keys.Answer]  # the signing keys that turned up, still to be kept
 
 
 class Committer:
@@ -133,6 +136,7 @@ class Committer:
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:
                 await self._keep_room(tx, room)
+            await receipts.keep(tx, self.seat.org, page.rooms)
             invited = ((room_id, "") for room_id in page.invites)
             await joining.keep(tx, self.seat.org, self.seat.user_id, (*invited, *page.successors()))
             for room_id, value in page.odd:
@@ -150,7 +154,7 @@ class Committer:
     async def check(self, room_id: str, events: Sequence[JsonObject]) -> Checked:
         """Ids, content hashes and signatures, in a thread beside capture. Raises MatrixError, HomeserverUnreachable."""
         await self._learn_versions([RoomPage(room_id, "join", tuple(events), False, None)])
-        found = await self._keys.learn({pair for event in events for pair in signers(event)})
+        found = await self._keys.learn(server_keys.needed(events))
         rules, keys = Rules(self._versions[room_id]), self._keys.known
         if len(events) <= FEW:
             return Checked(room_id, rules, _examine(room_id, events, rules, keys), found)
@@ -173,9 +177,11 @@ class Committer:
             kind, sender = message.get("type"), message.get("sender")
             content = message.get("content")
             if isinstance(kind, str) and kind in WITHHELD_TYPES and isinstance(content, dict):
+                if content.get("code") == NO_OLM and isinstance(sender, str) and isinstance(content.get("sender_key"), str):
+                    self.seat.olm.note_broken(sender, content["sender_key"])
                 row = tuple(content.get(name) for name in ("room_id", "session_id", "code"))
                 if all(isinstance(part, str) for part in row):
-                    withheld.append((*(column(part) for part in row), column(str(sender))))  # type: ignore[arg-type]
+                    withheld.append((*(column(part, 255) for part in row), column(str(sender))))  # type: ignore[arg-type]
                 continue
             self._take_key(message)
         self.seat.olm.tracked_users -= page.changed_devices
@@ -199,7 +205,7 @@ class Committer:
         for room_id, session_id, code, sender in withheld:
             log.warning("%s withholds a room key in %s: %s", sender, room_id, code)
             await tx.execute(KEEP_WITHHELD, self.seat.org, room_id, session_id, code, sender)
-            told = await tx.fetch(TELL_WITHHELD, self.seat.org, room_id, session_id, f"withheld:{code}")
+            told = await tx.fetch(TELL_WITHHELD, self.seat.org, room_id, session_id, f"withheld:{code}", sender)
             await mark_unread(tx, self.seat.org, {(row["room_id"], row["event_id"]) for row in told})
 
     async def _ask_for_keys(self, tx: Connection, added: Sequence[Arrival]) -> None:
@@ -246,12 +252,13 @@ class Committer:
                     await self._keep_oddity(tx, page.room_id, event, "of another room")
                 else:
                     arrivals.append(self._arrival(page, event, examined))
-            await server_keys.keep(tx, page.keys)
+            await server_keys.keep(tx, self.seat.org, page.keys)
         arrivals = await self._doubt_replays(tx, arrivals)
         new = await append(tx, self.seat.vault, arrivals)
         added = [arrival for arrival in arrivals if (arrival.room_id, arrival.event_id) in new]
         await self._open_known(tx, [a for a in arrivals if a.payload is not None and (a.room_id, a.event_id) not in new])
         await media.enqueue(tx, self.seat.vault, added)
+        await signatures.wait(tx, self.seat.org, added, self._keys.known)
         return added
 
     async def _doubt_replays(self, tx: Connection, arrivals: list[Arrival]) -> list[Arrival]:

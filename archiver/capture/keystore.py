@@ -29,7 +29,7 @@ SAVE_MEGOLM = """
         (org, user_id, room_id, session_id, sender_key, signing_key, first_index, forwarded, pickle, giver)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (org, room_id, session_id, user_id) DO UPDATE
-        SET pickle = excluded.pickle, first_index = excluded.first_index, forwarded = excluded.forwarded
+        SET pickle = excluded.pickle, first_index = excluded.first_index, forwarded = excluded.forwarded, backed_up_at = NULL
         WHERE excluded.first_index < old.first_index
 """
 

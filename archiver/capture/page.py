@@ -18,6 +18,16 @@ Odd = tuple[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """Somebody has read up to an event (specification, "Receipts")."""
+
+    event_id: str
+    user_id: str
+    at: Any  # milliseconds since 1970, if the server is right
+    thread: str  # the thread's root, `main`, or empty: all threads
+
+
+@dataclass(frozen=True, slots=True)
 class RoomPage:
     """What happened in one room."""
 
@@ -26,6 +36,7 @@ class RoomPage:
     events: tuple[JsonObject, ...]  # state first, then the timeline, each as it came
     limited: bool
     prev_batch: str | None
+    receipts: tuple[Receipt, ...] = ()
 
     def state(self, kind: str, state_key: str = "") -> JsonObject | None:
         """The newest state event of this type on the page."""
@@ -107,7 +118,17 @@ def _rooms(rooms: JsonObject, odd: list[Odd]) -> Iterator[RoomPage]:
                 events=(*_events(room_id, state, odd), *_events(room_id, timeline, odd)),
                 limited=bool(timeline.get("limited")),
                 prev_batch=prev_batch if usable(prev_batch, MAX_TOKEN) else None,
+                receipts=tuple(_receipts(_objects(_dict(_dict(room).get("ephemeral")).get("events")))),
             )
+
+
+def _receipts(events: tuple[JsonObject, ...]) -> Iterator[Receipt]:
+    """Each public receipt; private ones are nobody's business."""
+    for event in events:
+        for event_id, by_kind in _dict(event.get("content") if event.get("type") == "m.receipt" else None).items():
+            for user_id, told in _dict(_dict(by_kind).get("m.read")).items():
+                thread = _dict(told).get("thread_id")
+                yield Receipt(event_id, user_id, _dict(told).get("ts"), thread if isinstance(thread, str) else "")
 
 
 def _events(room_id: str, part: JsonObject, odd: list[Odd]) -> Iterator[JsonObject]:

@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bare", action="store_true", help="without the sample conversations")
     parser.add_argument("--data-dir", type=Path, default=Path("data/demo"), help="where everything is kept between runs")
     parser.add_argument("--port-base", type=int, default=DEFAULT_BASE, help=f"first of six ports (default {DEFAULT_BASE})")
+    about = "also send the canary's test messages every so many minutes (default: not)"
+    parser.add_argument("--canary", type=float, default=0, metavar="MINUTES", help=about)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +49,7 @@ async def _run(args: argparse.Namespace) -> None:
     began = time.monotonic()
     _say(f"Griffier start in {args.data_dir} …")
     try:
-        async with Stack(args.data_dir, Ports(args.port_base), _say) as stack:
+        async with Stack(args.data_dir, Ports(args.port_base), _say, args.canary) as stack:
             started = True
             _say(f"Alles draait na {time.monotonic() - began:.0f} s · everything runs")
             if args.json:

@@ -33,6 +33,8 @@ RECORDS_OFFICER = Person("archivaris", "Mirjam Smit", "archiefmedewerker · reco
 INSPECTOR = Person("inspecteur", "Pieter Kok", "inspecteur · inspector")
 
 MINISTRY = (MINISTER, STATE_SECRETARY, ADVISER, SPOKESPERSON, RECORDS_OFFICER, OPERATOR, INSPECTOR)
+# Nobody: the canary's test pair (`griffier demo --canary MINUTES`).
+CANARIES = (Person("kanarie-1", "Kanarie 1", "canary"), Person("kanarie-2", "Kanarie 2", "canary"))
 # Who may sign in to the web application of the demo.
 READERS = (RECORDS_OFFICER, OPERATOR, INSPECTOR)
 

@@ -15,11 +15,11 @@ from typing import Any
 import aiohttp
 
 from archiver.demo import people, synapse
-from archiver.demo.official import Official
 from archiver.demo.people import Contact
 from archiver.demo.ports import DemoError
 from archiver.demo.stack import Stack
 from archiver.demo.supervisor import Say
+from archiver.oversight.participant import Participant
 
 FILES = Path(__file__).parent / "sample"
 STREETS = [
@@ -56,7 +56,7 @@ LONG = (
 class Cast:
     """Who takes part."""
 
-    officials: list[Official]  # minister, state secretary, adviser, spokesperson
+    officials: list[Participant]  # minister, state secretary, adviser, spokesperson
     phones: Phones
 
 
@@ -75,7 +75,13 @@ async def send(stack: Stack, say: Say) -> None:
     async with AsyncExitStack() as open_clients:
         clients = [
             await open_clients.enter_async_context(
-                Official(url, person, stack.secrets[f"password_{person.localpart}"], stack.data_dir / "people" / person.localpart)
+                Participant(
+                    url,
+                    people.user_id(person),
+                    stack.secrets[f"password_{person.localpart}"],
+                    stack.data_dir / "people" / person.localpart,
+                    "Voorbeeld",
+                )
             )
             for person in chatting
         ]
@@ -103,7 +109,7 @@ async def versterking(cast: Cast) -> None:
         "Goedemorgen! Het concept is klaar, alleen de cijfers van de twééde tranche moeten nog worden bevestigd.",
         edit=concept,
     )
-    note = await adviser.share(room, FILES / "notitie.pdf", "application/pdf")
+    note = await adviser.share(room, "notitie.pdf", (FILES / "notitie.pdf").read_bytes(), "application/pdf")
     await state_secretary.say(
         room, "Dank Joost. 1.240 adressen, klopt dat met wat de uitvoeringsorganisatie meldt?", reply_to=note
     )

@@ -29,6 +29,7 @@ SECRETS = [
     "postgres", "registration_shared_secret", "macaroon_secret_key", "form_secret", "archiver_password", "operator_password",
     "as_token", "hs_token", "webhook_app_secret", "webhook_verify_token", "graph_access_token",
     *(f"password_{person.localpart}" for person in people.MINISTRY if person is not people.OPERATOR),
+    *(f"password_{person.localpart}" for person in people.CANARIES),
     *(f"web_{person.localpart}" for person in people.READERS if person is not people.OPERATOR),
 ]  # fmt: skip
 
@@ -57,12 +58,13 @@ class Contract:
 class Stack:
     """The running demo; an async context manager."""
 
-    def __init__(self, data_dir: Path, ports: Ports, say: Say) -> None:
+    def __init__(self, data_dir: Path, ports: Ports, say: Say, canary: float = 0) -> None:
         self.data_dir = data_dir.resolve()
         self.ports = ports
         self.secrets: dict[str, str] = {}
         self.contract: Contract
         self._say = say
+        self._canary = canary  # minutes between two rounds; 0 is off
         self._supervisor = Supervisor(say)
         self._logs = self.data_dir / "logs"
         self._external = os.environ.get("GRIFFIER_DATABASE__URL", "")
@@ -100,6 +102,8 @@ class Stack:
         config = self._write_settings()
         await self._migrate(config)
         await asyncio.gather(self._start_bridge(), self._start_archive(config))
+        if self._canary:
+            await self._start_canary(config)
 
     def _make_folders(self) -> None:
         try:
@@ -183,6 +187,17 @@ class Stack:
             Part("Archief · archive", self._griffier("archive", config), ready, self._logs / "archive.log")
         )
 
+    async def _start_canary(self, config: Path) -> None:
+        url, shared = self.contract.homeserver, self.secrets["registration_shared_secret"]
+        for person in people.CANARIES:
+            await synapse.register(url, shared, person.localpart, self.secrets[f"password_{person.localpart}"], name=person.name)
+
+        async def ready() -> bool:
+            return True  # whether it sings is for `griffier status` to say
+
+        part = Part("Kanarie · canary", self._griffier("canary", config), ready, self._logs / "canary.log")
+        await self._supervisor.start(part)
+
     async def _migrate(self, config: Path) -> None:
         await self._once("the archive's tables", self._griffier("migrate", config))
 
@@ -217,6 +232,13 @@ class Stack:
             },
             "web": {"port": self.ports.web, "sign_in": {**readers, people.OPERATOR.localpart: self.contract.admin_token}},
         }
+        if self._canary:
+            settings["canary"] = {"every": self._canary}
+            for role, person in zip(("sender", "receiver"), people.CANARIES, strict=True):
+                settings["canary"] |= {
+                    role: people.user_id(person),
+                    f"{role}_password": self.secrets[f"password_{person.localpart}"],
+                }
         path = self.data_dir / "griffier.yaml"
         synapse.write_private(path, yaml.safe_dump(settings, sort_keys=False))
         return path

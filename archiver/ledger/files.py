@@ -10,11 +10,15 @@ import asyncio
 import hashlib
 import hmac
 import os
+import tempfile
+import time
 from datetime import datetime
 from pathlib import Path
 
 from archiver.db import Connection
 from archiver.ledger.sealing import SealingError, Vault, bound, month_of
+
+ABANDONED = 3600.0  # seconds
 
 
 class StoreError(Exception):
@@ -54,14 +58,35 @@ class FileStore:
         name = address.hex()
         return self.root / name[:2] / name
 
-    @staticmethod
-    def _keep(path: Path, sealed: bytes) -> None:
+    def _keep(self, path: Path, sealed: bytes) -> None:
+        """Write a file that appears under its name only when it is whole and on the disk."""
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            file.write(sealed)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        partial = self._partials()
+        descriptor, name = tempfile.mkstemp(dir=partial)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(sealed)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def tidy(self) -> None:
+        """Remove what a crash left half-written an hour ago or longer; what another process is writing now stays."""
+        for left in self._partials().iterdir():
+            if left.stat().st_mtime < time.time() - ABANDONED:
+                left.unlink(missing_ok=True)
+
+    def _partials(self) -> Path:
+        folder = self.root / "partial"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder

@@ -39,6 +39,7 @@ def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
     app = web.Application(middlewares=[pages.explain_errors, sign_in.require])
     app[ARCHIVE] = archive
+    app[health.GAUGES] = health.Gauges(archive)
     app.on_response_prepare.append(set_headers)
     app.add_routes([*health.routes, *sign_in.routes, *pages.routes])
     app.router.add_get("/static/style.css", stylesheet)

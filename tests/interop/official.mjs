@@ -1,9 +1,10 @@
 // The official's client: matrix-js-sdk with its Rust cryptography, in strict mode, driven over stdin and stdout by lines of JSON:
 // {"id": 1, "do": "send", ...} is answered by {"id": 1, "ok": ...} or {"id": 1, "error": "..."}.
 import { createInterface } from "node:readline";
-import { createClient, ClientEvent, EventType, MatrixScheduler } from "matrix-js-sdk";
+import { createClient, ClientEvent, EventType, MatrixEvent, MatrixScheduler } from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 import { OnlySignedDevicesIsolationMode } from "matrix-js-sdk/lib/crypto-api/index.js";
+import { decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api/recovery-key.js";
 
 logger.setLevel("silent");
 for (const name of ["log", "info", "warn", "debug", "error", "trace"]) console[name] = () => {};
@@ -203,7 +204,33 @@ async function sendFile({ room, ...file }) {
     return send({ room, content: fileContent(file, await uploadEncrypted(file)) });
 }
 
+// As a person does who has lost every device: signs in anew with no keys, restores the backup with the recovery key, reads events.
+async function restoreBackup({ homeserver, user, password, recovery_key: recovery, events }) {
+    const answer = await createClient({ baseUrl: homeserver }).loginRequest({
+        type: "m.login.password", identifier: { type: "m.id.user", user }, password,
+    });
+    const restorer = createClient({
+        baseUrl: homeserver, accessToken: answer.access_token, userId: answer.user_id, deviceId: answer.device_id,
+    });
+    await restorer.initRustCrypto({ useIndexedDB: false });
+    const crypto = restorer.getCrypto();
+    const info = await crypto.getKeyBackupInfo();
+    const key = decodeRecoveryKey(recovery);
+    await crypto.storeSessionBackupPrivateKey(key, info.version);
+    const trust = await crypto.isKeyBackupTrusted(info);
+    const restored = await crypto.restoreKeyBackup();
+    const bodies = [];
+    for (const raw of events) {
+        const event = new MatrixEvent(raw);
+        await restorer.decryptEventIfNeeded(event);
+        bodies.push(event.isDecryptionFailure() ? null : event.getContent().body);
+    }
+    await restorer.logout(true);
+    return { ...restored, bodies, matches: trust.matchesDecryptionKey, version: info.version };
+}
+
 const actions = {
+    restore_backup: restoreBackup,
     login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
     send_file: sendFile, send_surely: sendSurely, send_timed: sendTimed,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),

@@ -23,7 +23,7 @@ def plain(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("section", ["organisation", "database", "homeserver", "archiver", "web"])
+@pytest.mark.parametrize("section", ["organisation", "database", "homeserver", "archiver", "web", "canary"])
 def test_every_setting_is_in_the_annotated_file_with_its_default(section, monkeypatch):
     monkeypatch.delenv("GRIFFIER_CONFIG", raising=False)
     defaults = getattr(Settings(), section)

@@ -106,9 +106,8 @@ async def test_a_full_disk_holds_up_files_only_and_they_are_kept_when_there_is_r
     monkeypatch.setattr(media, "STORE_AGAIN", 0.1)
     disk = FullDisk(tmp_path)
     async with fetching(archive, seat, Server(), disk):
-        row = await until(archive, waiting, lambda row: row["problem"] and row["attempts"] > media.MAX_ATTEMPTS)
-        assert row["state"] == "waiting"
-        assert "No space left" in row["problem"]
+        row = await until(archive, waiting, lambda row: row["problem"] and row["attempts"] > max(media.ATTEMPTS.values()))
+        assert (row["state"], row["problem"]) == ("waiting", media.NO_ROOM)
         disk.full = False
         assert (await until(archive, waiting, lambda row: row["state"] == "stored"))["problem"] is None
 
