@@ -89,10 +89,11 @@ class Storm:
         await self._end_archiver(signal.SIGTERM)
 
     async def _end_archiver(self, how: signal.Signals) -> None:
-        for process in self._living()[:1]:
-            self.log.append(f"{how.name} archiver")
-            process.send_signal(how)
-            await process.wait()
+        # One that started while its Postgres was away has ended by itself: then another is started, to be struck.
+        process = (self._living() or [await self._archive.start()])[0]
+        self.log.append(f"{how.name} archiver")
+        process.send_signal(how)
+        await process.wait()
         await self._archive.start()
 
     async def _freeze_archiver(self) -> None:
