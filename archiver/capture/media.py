@@ -49,6 +49,7 @@ FAILED = """
     WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = $4
 """
 STORE_AGAIN = 10.0  # seconds
+OUTAGE_AGAIN = 120.0  # seconds at most: how often a file was asked for in vain during an outage says nothing of how long it lasts
 KINDS = ("m.room.message", "m.sticker")  # the events that may have files
 # What was too large under an earlier setting and no longer is.
 NO_LONGER_TOO_LARGE = """
@@ -137,7 +138,10 @@ class Fetcher:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch until told to stop."""
-        await asyncio.to_thread(self._files.tidy)
+        try:
+            await asyncio.to_thread(self._files.tidy)
+        except OSError as error:
+            log.warning("The folder of files can't be tidied: %s", error.strerror)
         async with tenant_tx(self._pool, self._vault.org) as tx:
             await tx.execute(NO_LONGER_TOO_LARGE, self._vault.org, self._limit)
         while not stop.is_set():
@@ -196,7 +200,8 @@ class Fetcher:
         why, attempts = cause(error), row["attempts"]
         final = attempts >= ATTEMPTS.get(why, attempts + 1)
         log.warning("A file of %s in %s is not there (%s, attempt %d): %s", row["event_id"], row["room_id"], why, attempts, error)
-        wait, size = float(min(3600, 2 ** min(attempts, 12))), error.size if isinstance(error, TooLarge) else None
+        longest = OUTAGE_AGAIN if why == UNREACHABLE else 3600.0
+        wait, size = min(longest, 2.0 ** min(attempts, 12)), error.size if isinstance(error, TooLarge) else None
         place = self._vault.org, row["room_id"], row["event_id"], row["part"]
         async with tenant_tx(self._pool, self._vault.org) as tx:
             await tx.execute(FAILED, *place, "failed" if final else "waiting", why, wait, size)
