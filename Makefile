@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_TESTS := tests/interop
 
-.PHONY: setup demo test lint chaos bench requirements clean
+.PHONY: setup demo test lint chaos fuzz bench requirements clean
 
 setup: $(BIN)/griffier            ## the virtual environment with the `griffier` command
 
@@ -25,8 +25,12 @@ lint: setup                       ## style, types, the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-chaos: setup                      ## the long form of the storm: 200 blows (GRIFFIER_CHAOS_SEED repeats one)
-	GRIFFIER_CHAOS_BLOWS=200 $(BIN)/python -m pytest -s tests/chaos/test_storm.py
+chaos: setup                      ## the long form of the storm: 200 kills and 100 other blows (GRIFFIER_CHAOS_SEED repeats one)
+	GRIFFIER_CHAOS_KILLS=200 $(BIN)/python -m pytest -s tests/chaos/test_storm.py
+
+fuzz: setup                       ## a million hostile events, then the coverage-guided fuzzer
+	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz.guided
 
 bench: setup                      ## ratios to a baseline measured in the same run
 	$(BIN)/python -m tests.bench

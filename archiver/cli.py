@@ -39,7 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    logging.getLogger("nio").setLevel(logging.ERROR)
     try:
         if args.command == "demo":
             from archiver.demo.command import run
@@ -84,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     command("rooms", rooms, "list the conversations")
     command("status", status, "whether messages are being captured, and what is missing")
     command("doctor", doctor, "what is wrong with capture, and what to do about it")
+    command("recovery-key", recovery_key, "show the key of the room keys' backup on the homeserver")
     command("rebuild", rebuild, "make the reading view again from the ledger")
     find = command("search", search, "search in all messages")
     find.add_argument("query", nargs="+", help='words that must all occur; OR, -word and "a phrase" work too')
@@ -321,6 +321,8 @@ STATUS = """
            (SELECT count(*) FROM stretch WHERE failed IS NOT NULL) AS stretches_failed, (SELECT count(*) FROM oddity) AS oddities,
            (SELECT count(*) FROM media WHERE state = 'waiting') AS files_waiting,
            (SELECT count(*) FROM media WHERE state = 'failed') AS files_failed,
+           (SELECT count(*) FROM media WHERE scan = 'waiting') AS files_to_scan,
+           (SELECT count(*) FROM media WHERE scan = 'infected') AS files_infected,
            (SELECT count(*) FROM room WHERE membership = 'join') AS rooms,
            (SELECT count(*) FROM room WHERE membership = 'join' AND notice_seen_at IS NULL) AS rooms_without_notice,
            (SELECT count(*) FROM room WHERE membership <> 'join') AS rooms_left,
@@ -385,6 +387,27 @@ async def doctor(settings: Settings, args: argparse.Namespace) -> int:
     sick = any(finding.problem for finding in found)
     _print(args, {"healthy": not sick, "findings": told}, "\n".join(lines))
     return 1 if sick else 0
+
+
+async def recovery_key(settings: Settings, args: argparse.Namespace) -> int:
+    """The recovery key of each archiver account; exit code 1 when there is none."""
+    from archiver.capture.key_backup import recovery_key as written
+    from archiver.capture.seat import Secrets
+    from archiver.db import tenant_tx
+    from archiver.ledger.audit import note
+
+    async with opened(settings) as (pool, vault):
+        async with tenant_tx(pool, vault.org) as tx:  # with it, whoever can sign in to the homeserver can read everything
+            await note(tx, vault.org, actor(), "recovery key")
+        async with tenant_tx(pool, vault.org) as tx:
+            rows = await tx.fetch("SELECT user_id, sealed_secrets, backup_version FROM seat WHERE org = $1", vault.org)
+    kept = [(row, Secrets.read(vault.unwrap(row["sealed_secrets"], f"seat|{row['user_id']}")).backup_key) for row in rows]
+    keys = [
+        {"user_id": row["user_id"], "version": row["backup_version"], "recovery_key": written(key)} for row, key in kept if key
+    ]
+    lines = [f"{each['user_id']} (version {each['version']}): {each['recovery_key']}" for each in keys]
+    _print(args, {"keys": keys}, "\n".join(lines) or "There is no backup of room keys: archiver.key_backup was never on.")
+    return 0 if keys else 1
 
 
 async def rebuild(settings: Settings, args: argparse.Namespace) -> int:

@@ -73,7 +73,11 @@ class Archiver(Section):
     timeline_limit: int = Field(default=100, ge=10, le=1000)
     history_pause: float = Field(default=0, ge=0, le=60, description="seconds between two pages of history")
     megolm_cache: int = Field(default=5000, ge=10, description="Megolm sessions held in memory")
+    read_receipts: bool = Field(default=False, description="keep who had read up to which message, and when")
+    key_backup: bool = Field(default=False, description="keep an encrypted copy of the room keys on the homeserver")
     media_max_bytes: int = Field(default=200_000_000, ge=0)
+    scan_command: tuple[str, ...] = Field(default=(), description="the virus scanner: a program and its arguments")
+    scan_timeout: float = Field(default=60, gt=0, description="seconds the scanner may take for one file")
 
 
 class Web(Section):

@@ -32,6 +32,7 @@ class Proxy:
     url: str
     change: Change = lambda _, answer: answer
     held: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: requests wait, as on a cut line
+    lost: Callable[[str], bool] = lambda _: False  # whether the answer to a request for this path is lost on its way
     seen: list[tuple[str, str, Any]] = field(default_factory=list)  # (method, path, body)
 
 
@@ -50,6 +51,8 @@ async def proxy(target: str) -> AsyncIterator[Proxy]:
             async with http.request(request.method, target + request.raw_path, data=body, headers=headers) as answer:
                 raw = await answer.read()
         except aiohttp.ClientError:
+            return web.Response(status=502)
+        if made.lost(request.path):
             return web.Response(status=502)
         if answer.content_type == "application/json" and answer.status == 200:
             raw = json.dumps(made.change(request.path, json.loads(raw))).encode()
@@ -77,6 +80,7 @@ class Facility:
     user_id: str
     env: dict[str, str]
     folder: Path
+    under: dict[str, str] = field(default_factory=dict)  # what the archiver processes alone find in their environment
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
@@ -93,11 +97,9 @@ class Facility:
 
     async def start(self, **more: str) -> asyncio.subprocess.Process:
         """Start an archiver process."""
-        log = (self.folder / f"archive-{len(self.processes)}.log").open("ab")
-        with log:
-            process = await asyncio.create_subprocess_exec(
-                GRIFFIER, "archive", env=self.env | {f"GRIFFIER_{name}": value for name, value in more.items()}, stderr=log
-            )
+        env = self.env | self.under | {f"GRIFFIER_{name}": value for name, value in more.items()}
+        with (self.folder / f"archive-{len(self.processes)}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(GRIFFIER, "archive", env=env, stderr=log)
         self.processes.append(process)
         return process
 
@@ -149,15 +151,18 @@ class Facility:
 
 
 @contextlib.asynccontextmanager
-async def facility(stack: RunningStack, folder: Path, *, homeserver: str = "", **more: str) -> AsyncIterator[Facility]:
-    """An empty archive with an account of its own on the stack's homeserver; no process yet."""
+async def facility(
+    stack: RunningStack, folder: Path, *, homeserver: str = "", database: str = "", **more: str
+) -> AsyncIterator[Facility]:
+    """An empty archive with an account on the stack's homeserver, in its Postgres or that of `database`; no process yet."""
     name = f"a{secrets.token_hex(4)}"
     user_id, password = await stack.register(f"archief-{name}")
-    connection = await asyncpg.connect(stack.database)
+    database = database or stack.database
+    connection = await asyncpg.connect(database)
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
     env = {key: value for key, value in os.environ.items() if not key.startswith("GRIFFIER_")} | {
-        "GRIFFIER_DATABASE__URL": urlunsplit(urlsplit(stack.database)._replace(path=f"/{name}")),
+        "GRIFFIER_DATABASE__URL": urlunsplit(urlsplit(database)._replace(path=f"/{name}")),
         "GRIFFIER_DATA_DIR": str(folder / name),
         "GRIFFIER_HOMESERVER__URL": homeserver or stack.homeserver,
         "GRIFFIER_HOMESERVER__SERVER_NAME": stack.server_name,
@@ -173,6 +178,6 @@ async def facility(stack: RunningStack, folder: Path, *, homeserver: str = "", *
         yield made
     finally:
         await made.stop()
-        connection = await asyncpg.connect(stack.database)
+        connection = await asyncpg.connect(database)
         await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await connection.close()

@@ -26,6 +26,14 @@ class HomeserverUnreachable(CaptureError):  # noqa: N818 - named for what it is
     """The homeserver doesn't answer, or not in a way that can be read."""
 
 
+class TooLarge(CaptureError):  # noqa: N818 - named for what it is
+    """A file is larger than the archive keeps."""
+
+    def __init__(self, limit: int, size: int | None) -> None:
+        self.size = size  # bytes, if the server said so
+        super().__init__(f"the file is larger than {limit} bytes (archiver.media_max_bytes)")
+
+
 class MatrixError(CaptureError):
     """The homeserver refused a request."""
 
@@ -109,10 +117,13 @@ class Homeserver:
             raise HomeserverUnreachable(f"{what}: the homeserver at {self.url} doesn't answer: {reason}") from None
 
     async def download(self, mxc: str, limit: int) -> bytes:
-        """The bytes of an mxc:// address (authenticated media). Raises MatrixError, HomeserverUnreachable, CaptureError."""
+        """The bytes of an mxc:// address (authenticated media). Raises MatrixError, HomeserverUnreachable, TooLarge.
+
+        Of a file that the server says is larger than `limit` bytes, no byte is read. Raises ValueError for what is no address.
+        """
         server, _, media_id = mxc.removeprefix("mxc://").partition("/")
         if not mxc.startswith("mxc://") or not server or not media_id:
-            raise CaptureError("the address of the file is not an mxc:// address")
+            raise ValueError("the address of the file is not an mxc:// address")
         url = self.url + path("v1", "media", "download", server, media_id)
         try:
             async with self._session.get(
@@ -128,11 +139,15 @@ class Homeserver:
                     except HostileJson:
                         answer = {}
                     raise MatrixError(response.status, answer, "downloading a file")
+                if (response.content_length or 0) > limit:
+                    response.close()
+                    raise TooLarge(limit, response.content_length)
                 content = bytearray()
                 async for chunk in response.content.iter_chunked(1 << 16):
                     content += chunk
                     if len(content) > limit:
-                        raise CaptureError(f"the file is larger than {limit} bytes (archiver.media_max_bytes)")
+                        response.close()
+                        raise TooLarge(limit, None)
                 return bytes(content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise HomeserverUnreachable(f"downloading a file: {error or type(error).__name__}") from None

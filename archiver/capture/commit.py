@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 from uuid import UUID
 
 from nio.events import ToDeviceEvent
 
-from archiver.capture import media, notice, server_keys
+from archiver.capture import joining, media, notice, receipts, server_keys, signatures
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import REPLAYED, Megolm, Ref
@@ -23,7 +25,7 @@ from archiver.db import Connection
 from archiver.ledger import alarm
 from archiver.ledger.audit import uuid7
 from archiver.ledger.canonical import HostileJson, JsonObject, column
-from archiver.ledger.event import Examined, KeyRing, Rules, examine, signers
+from archiver.ledger.event import Examined, KeyRing, Rules, examine
 from archiver.ledger.record import (
     COLUMNS,
     Arrival,
@@ -43,15 +45,18 @@ log = logging.getLogger(__name__)
 WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 RETRIED = 500  # waiting events opened at a time
 FEW = 20  # events that are checked in less time than a thread takes to begin
+NO_OLM = "m.no_olm"  # the sender's device could not open an Olm session with ours: one is made from here
 SOURCE = "nl.griffier.source"
 CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it comes from another network
 
 KEEP_WITHHELD = """
     INSERT INTO withheld (org, room_id, session_id, code, sender) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
 """
-# What waits for a key that its sender will not give is told so at once.
+# What waits for a key that its sender will not give is told so at once; nobody can say so of what another sent.
 TELL_WITHHELD = """
-    UPDATE record SET unreadable = $4 WHERE org = $1 AND room_id = $2 AND session_id = $3 AND unreadable = 'no-key'
+    UPDATE record SET unreadable = $4
+    WHERE org = $1 AND room_id = $2 AND session_id = $3 AND sender = $5
+      AND (unreadable = 'no-key' OR unreadable LIKE 'withheld:%') AND unreadable <> $4
     RETURNING room_id, event_id
 """
 ASK_FOR_KEYS = """
@@ -89,7 +94,7 @@ SEE_ROOM = """
 ADD_STRETCH = """
     INSERT INTO stretch (org, stretch_id, room_id, token, cause, until_known, user_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
-ADD_ODDITY = "INSERT INTO oddity (org, oddity_id, room_id, reason, sealed) VALUES ($1, $2, $3, $4, $5)"
+ADD_ODDITY = "INSERT INTO oddity (org, oddity_id, room_id, reason, sealed) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Checked:
     room_id: str
     rules: Rules
     events: tuple[tuple[JsonObject, Examined | None], ...]  # None: it has no canonical form, so no id
-    keys: server_keys.Found  # the signing keys that turned up, still to be kept
+    keys: Sequence[server_keys.Answer]  # the signing keys that turned up, still to be kept
 
 
 class Committer:
@@ -112,6 +117,7 @@ class Committer:
         self._megolm = megolm
         self._keys = keys
         self._versions: dict[str, str] = {}
+        self._guessed: set[str] = set()  # the rooms whose version could not be had
         self.came: list[NewSession] = []
         """The Megolm sessions that came and whose devices are still to be looked at: archiver.capture.mending takes them."""
 
@@ -130,6 +136,11 @@ class Committer:
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:
                 await self._keep_room(tx, room)
+            await receipts.keep(tx, self.seat.org, page.rooms)
+            invited = ((room_id, "") for room_id in page.invites)
+            await joining.keep(tx, self.seat.org, self.seat.user_id, (*invited, *page.successors()))
+            for room_id, value in page.odd:
+                await self._keep_oddity(tx, room_id, value, "not an event")
             await self.seat.advance(tx, page.next_batch)
             await tx.execute("NOTIFY griffier_ledger")
         self._megolm.trim()
@@ -143,7 +154,7 @@ class Committer:
     async def check(self, room_id: str, events: Sequence[JsonObject]) -> Checked:
         """Ids, content hashes and signatures, in a thread beside capture. Raises MatrixError, HomeserverUnreachable."""
         await self._learn_versions([RoomPage(room_id, "join", tuple(events), False, None)])
-        found = await self._keys.learn({pair for event in events for pair in signers(event)})
+        found = await self._keys.learn(server_keys.needed(events))
         rules, keys = Rules(self._versions[room_id]), self._keys.known
         if len(events) <= FEW:
             return Checked(room_id, rules, _examine(room_id, events, rules, keys), found)
@@ -165,10 +176,12 @@ class Committer:
         for message in page.to_device:
             kind, sender = message.get("type"), message.get("sender")
             content = message.get("content")
-            if kind in WITHHELD_TYPES and isinstance(content, dict):
+            if isinstance(kind, str) and kind in WITHHELD_TYPES and isinstance(content, dict):
+                if content.get("code") == NO_OLM and isinstance(sender, str) and isinstance(content.get("sender_key"), str):
+                    self.seat.olm.note_broken(sender, content["sender_key"])
                 row = tuple(content.get(name) for name in ("room_id", "session_id", "code"))
                 if all(isinstance(part, str) for part in row):
-                    withheld.append((*(column(part) for part in row), column(str(sender))))  # type: ignore[arg-type]
+                    withheld.append((*(column(part, 255) for part in row), column(str(sender))))  # type: ignore[arg-type]
                 continue
             self._take_key(message)
         self.seat.olm.tracked_users -= page.changed_devices
@@ -192,27 +205,31 @@ class Committer:
         for room_id, session_id, code, sender in withheld:
             log.warning("%s withholds a room key in %s: %s", sender, room_id, code)
             await tx.execute(KEEP_WITHHELD, self.seat.org, room_id, session_id, code, sender)
-            told = await tx.fetch(TELL_WITHHELD, self.seat.org, room_id, session_id, f"withheld:{code}")
+            told = await tx.fetch(TELL_WITHHELD, self.seat.org, room_id, session_id, f"withheld:{code}", sender)
             await mark_unread(tx, self.seat.org, {(row["room_id"], row["event_id"]) for row in told})
 
     async def _ask_for_keys(self, tx: Connection, added: Sequence[Arrival]) -> None:
         """Have the senders' devices asked for the keys that did not come with what was just said."""
-        wanted = [(a.room_id, a.session_id, column(str(a.event.get("sender")))) for a in added if a.unreadable == "no-key"]
+        wanted = [
+            (a.room_id, column(a.session_id or ""), column(str(a.event.get("sender")))) for a in added if a.unreadable == "no-key"
+        ]
         if wanted:
             await tx.execute(ASK_FOR_KEYS, self.seat.org, *zip(*wanted, strict=True))
 
     async def _learn_versions(self, rooms: Sequence[RoomPage]) -> None:
         """Know the version of every room: without it no event id can be computed."""
-        for room in rooms:
-            create = room.state("m.room.create")
-            if create is not None:
-                self._versions[room.room_id] = _version(create.get("content"))
         unknown = [room.room_id for room in rooms if room.room_id not in self._versions]
-        if not unknown:
+        if not unknown and self._guessed.isdisjoint(room.room_id for room in rooms):
             return
         async with self.seat.tx() as tx:
             for row in await tx.fetch(FIND_VERSIONS, self.seat.org, unknown):
                 self._versions[row["room_id"]] = row["version"]
+        # A room is made once: what later says that it makes the room again is not believed.
+        for room in rooms:
+            create = next((event for event in room.events if _is_create(event)), None)
+            if create is not None and (room.room_id not in self._versions or room.room_id in self._guessed):
+                self._versions[room.room_id] = _version(create.get("content"))
+                self._guessed.discard(room.room_id)
         for room_id in unknown:
             if room_id not in self._versions:
                 try:
@@ -220,6 +237,7 @@ class Committer:
                 except MatrixError as error:
                     log.warning("The version of %s can't be had (%s); it is read as version 11.", room_id, error)
                     content = {"room_version": "11"}
+                    self._guessed.add(room_id)
                 self._versions[room_id] = _version(content)
 
     async def _append(self, tx: Connection, pages: Sequence[Checked], *, fresh: Sequence[Ref] = ()) -> list[Arrival]:
@@ -234,12 +252,13 @@ class Committer:
                     await self._keep_oddity(tx, page.room_id, event, "of another room")
                 else:
                     arrivals.append(self._arrival(page, event, examined))
-            await server_keys.keep(tx, page.keys)
+            await server_keys.keep(tx, self.seat.org, page.keys)
         arrivals = await self._doubt_replays(tx, arrivals)
         new = await append(tx, self.seat.vault, arrivals)
         added = [arrival for arrival in arrivals if (arrival.room_id, arrival.event_id) in new]
         await self._open_known(tx, [a for a in arrivals if a.payload is not None and (a.room_id, a.event_id) not in new])
         await media.enqueue(tx, self.seat.vault, added)
+        await signatures.wait(tx, self.seat.org, added, self._keys.known)
         return added
 
     async def _doubt_replays(self, tx: Connection, arrivals: list[Arrival]) -> list[Arrival]:
@@ -314,7 +333,8 @@ class Committer:
 
     async def _keep_room(self, tx: Connection, room: RoomPage) -> None:
         own = room.state("m.room.member", self.seat.user_id)
-        why = own.get("content", {}).get("reason") if own and room.membership == "leave" else None
+        content = own.get("content") if own and room.membership == "leave" else None
+        why = content.get("reason") if isinstance(content, dict) else None
         version = self._versions[room.room_id]
         encrypted = room.state("m.room.encryption") is not None
         told = room.membership, column(why) if isinstance(why, str) else None, self.seat.user_id
@@ -334,11 +354,15 @@ class Committer:
             place = self.seat.org, uuid7(), room.room_id, room.prev_batch
             await tx.execute(ADD_STRETCH, *place, cause, not is_new, self.seat.user_id)
 
-    async def _keep_oddity(self, tx: Connection, room_id: str, event: JsonObject, reason: str) -> None:
-        place = room_id, month_of(moment(event.get("origin_server_ts")))
+    async def _keep_oddity(self, tx: Connection, room_id: str, value: Any, reason: str) -> None:
+        place = room_id, month_of(moment(value.get("origin_server_ts") if isinstance(value, dict) else None))
         key = (await self.seat.vault.keys_for(tx, {place}))[place]
-        oddity: UUID = uuid7()
-        sealed = key.seal(json.dumps(event).encode(), bound(self.seat.org, room_id, f"{oddity}|oddity"))
+        raw = json.dumps(value).encode()
+        # The same again is no second one (promise 2); the key keeps its id from telling what it is.
+        oddity = UUID(
+            bytes=hmac.digest(self.seat.vault.search_key, f"oddity|{room_id}|".encode() + raw, "sha256")[:16], version=5
+        )
+        sealed = key.seal(raw, bound(self.seat.org, room_id, f"{oddity}|oddity"))
         await tx.execute(ADD_ODDITY, self.seat.org, oddity, room_id, reason, sealed)
 
 
@@ -364,6 +388,11 @@ def _sessions(page: Checked) -> set[Ref]:
         if isinstance(session_id, str):
             found.add((page.room_id, column(session_id)))
     return found
+
+
+def _is_create(event: JsonObject) -> bool:
+    """Whether an event says that it made its room."""
+    return event.get("type") == "m.room.create" and event.get("state_key") == ""
 
 
 def _version(content: object) -> str:

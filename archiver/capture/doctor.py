@@ -31,7 +31,8 @@ COUNTS = """
     SELECT (SELECT count(*) FROM gap WHERE state <> 'filled' AND cause IS DISTINCT FROM 'not-visible') AS missing,
            (SELECT count(*) FROM stretch WHERE failed IS NOT NULL) AS refused,
            (SELECT count(*) FROM record WHERE unreadable IS NOT NULL AND unreadable <> 'redacted') AS unreadable,
-           (SELECT count(*) FROM media WHERE state = 'failed') AS files
+           (SELECT count(*) FROM media WHERE state = 'failed' AND problem IS DISTINCT FROM 'too-large') AS files,
+           (SELECT count(*) FROM media WHERE scan = 'waiting' AND scan_attempts > 3) AS unscanned
 """
 
 
@@ -82,6 +83,7 @@ async def examine(settings: Settings, pool: Pool, vault: Vault) -> AsyncIterator
         "refused": ("stretches of history that the homeserver refuses", "The log of 'griffier archive' tells why."),
         "unreadable": ("messages that can't be read yet", "Their senders' clients must share the key; each shows its reason."),
         "files": ("files that could not be fetched", "The log of 'griffier archive' tells why; they are not tried again."),
+        "unscanned": ("files that the virus scanner could not judge", "Try archiver.scan_command by hand, as the same user."),
     }
     for name, (what, then) in advice.items():
         yield Finding(what, f"there are {counts[name]}" if counts[name] else "", then)

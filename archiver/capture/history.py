@@ -21,7 +21,7 @@ from archiver.ledger.canonical import JsonObject, column
 
 log = logging.getLogger(__name__)
 
-FIRST_PAGE, MIN_PAGE, MAX_PAGE = 100, 50, 1000  # events; Synapse gives no more than 1,000
+FIRST_PAGE, MIN_PAGE, MAX_PAGE = 500, 50, 1000  # events; Synapse gives no more than 1,000
 HOLD = 0.15  # seconds that a page may keep the seat to itself, and a live message waiting
 AHEAD = 1  # pages that may wait before each stage
 REFUSED = frozenset({400, 403, 404})  # asking again would change nothing: the gaps are looked for one by one

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nio.crypto import DeviceStore, GroupSessionStore, InboundGroupSession, OlmAccount, OlmDevice, Session, SessionStore
 
 from archiver.db import Connection
-from archiver.ledger.canonical import column
+from archiver.ledger.canonical import column, usable
 
 LOAD_SEAT = "SELECT account, account_shared FROM seat WHERE org = $1 AND user_id = $2"
 LOAD_SESSIONS = "SELECT sender_key, pickle, created_at, used_at FROM olm_session WHERE org = $1 AND user_id = $2"
@@ -29,7 +29,7 @@ SAVE_MEGOLM = """
         (org, user_id, room_id, session_id, sender_key, signing_key, first_index, forwarded, pickle, giver)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (org, room_id, session_id, user_id) DO UPDATE
-        SET pickle = excluded.pickle, first_index = excluded.first_index, forwarded = excluded.forwarded
+        SET pickle = excluded.pickle, first_index = excluded.first_index, forwarded = excluded.forwarded, backed_up_at = NULL
         WHERE excluded.first_index < old.first_index
 """
 
@@ -91,7 +91,7 @@ class KeyStore:
 
     def _row(self, session: InboundGroupSession, giver: str) -> tuple[Any, ...]:
         return (
-            self.org, self.user_id, session.room_id, session.id, session.sender_key, session.ed25519,
+            self.org, self.user_id, session.room_id, session.id, column(session.sender_key), column(session.ed25519),
             session.first_known_index, bool(session.forwarding_chain), session.pickle(self._pickle_key), column(giver),
         )  # fmt: skip
 
@@ -113,7 +113,8 @@ class KeyStore:
         return Forgetful()
 
     def save_inbound_group_session(self, session: InboundGroupSession) -> None:
-        self._megolm.append((session, self.giver))
+        if usable(session.room_id):  # else it is no room's: anyone can send us a key for anything
+            self._megolm.append((session, self.giver))
 
     def load_device_keys(self) -> DeviceStore:
         return DeviceStore()  # asked of the server whenever we are about to send: see archiver.capture.notice

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import vodozemac
 
+from archiver.capture.seat import Secrets
 from archiver.db import Connection
 from archiver.ledger.canonical import HostileJson, JsonObject, parse_object
+from archiver.ledger.sealing import Vault
 
 ALGORITHM = "m.megolm.v1.aes-sha2"
 FIND = """
@@ -21,8 +24,14 @@ FIND = """
     WHERE org = $1 AND user_id = $2 AND (room_id, session_id) IN (SELECT * FROM unnest($3::text[], $4::text[]))
 """
 WITHHELD = """
-    SELECT room_id, session_id, code FROM withheld
-    WHERE org = $1 AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
+    SELECT room_id, session_id, sender, code FROM withheld
+    WHERE org = $1 AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[])) ORDER BY received_at
+"""
+# The one that reaches furthest back, whichever seat received it.
+BEST = """
+    SELECT room_id, session_id, sender_key, signing_key, pickle, sealed_secrets, seat.user_id
+    FROM megolm_session JOIN seat USING (org, user_id)
+    WHERE org = $1 AND room_id = $2 AND session_id = $3 ORDER BY first_index LIMIT 1
 """
 
 # Why a message that can be read need not be believed (specification, "m.megolm.v1.aes-sha2", "Security considerations").
@@ -51,10 +60,10 @@ class Megolm:
     def __init__(self, org: int, user_id: str, pickle_key: str, size: int) -> None:
         self._org = org
         self._user_id = user_id
-        self._pickle_key = hashlib.sha256(pickle_key.encode()).digest()  # as nio derives it
+        self._pickle_key = _pickle_key(pickle_key)
         self._size = size
         self._sessions: OrderedDict[Ref, tuple[vodozemac.InboundGroupSession, str | None]] = OrderedDict()
-        self._withheld: dict[Ref, str] = {}
+        self._withheld: dict[tuple[str, str, str], str] = {}  # (room id, session id, who says so) to the latest reason
 
     async def prepare(self, tx: Connection, refs: Iterable[Ref], *, fresh: Iterable[Ref] = ()) -> None:
         """Read the sessions that the next events need; `fresh` ones are read again, since a better key may have come."""
@@ -73,7 +82,7 @@ class Megolm:
             return
         rooms, sessions = [room for room, _ in missing], [session for _, session in missing]
         for row in await tx.fetch(WITHHELD, self._org, rooms, sessions):
-            self._withheld[row["room_id"], row["session_id"]] = row["code"]
+            self._withheld[row["room_id"], row["session_id"], row["sender"]] = row["code"]
 
     def trim(self) -> None:
         """Forget the sessions used longest ago, down to the bound; called after a batch."""
@@ -94,12 +103,12 @@ class Megolm:
         ref = room_id, session_id
         session, giver = self._sessions.get(ref, (None, None))
         if session is None:
-            code = self._withheld.get(ref)
+            code = self._withheld.get((*ref, str(event.get("sender"))))
             return Opened(None, f"withheld:{code}" if code else "no-key")
         self._sessions.move_to_end(ref)
         try:
             message = session.decrypt(vodozemac.MegolmMessage.from_base64(ciphertext))
-        except vodozemac.DecodeException:
+        except (vodozemac.DecodeException, UnicodeEncodeError):
             return Opened(None, "malformed")
         except vodozemac.MegolmDecryptionException as error:
             late = "index" in str(error).lower()
@@ -112,6 +121,38 @@ class Megolm:
         if said is not None and said.get("room_id") != room_id:  # what can't be read as JSON is kept all the same
             doubts.append(OTHER_ROOM)
         return Opened(payload, None, message.message_index, tuple(doubts), said)
+
+
+def _pickle_key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()  # as nio derives it
+
+
+def exported(row: Mapping[str, Any], pickle_key: str) -> JsonObject:
+    """A row of `megolm_session` in the specification's "Key export format": what any Matrix client can import."""
+    session = vodozemac.InboundGroupSession.from_pickle(row["pickle"].decode(), _pickle_key(pickle_key))
+    key = session.export_at(session.first_known_index)
+    assert key is not None  # noqa: S101 - narrows for the type checker: a session can be exported at its first index
+    return {
+        "algorithm": ALGORITHM,
+        "forwarding_curve25519_key_chain": [],
+        "room_id": row["room_id"],
+        "sender_key": row["sender_key"],
+        "sender_claimed_keys": {"ed25519": row["signing_key"]},
+        "session_id": row["session_id"],
+        "session_key": key.to_base64(),
+    }
+
+
+async def exported_session(tx: Connection, vault: Vault, room_id: str, session_id: str) -> JsonObject | None:
+    """The Megolm session of a record, exported: with it and the sealed event, others can read what the archive read.
+
+    None when the archive has no key of that session. Raises SealingError when the organisation key is another.
+    """
+    row = await tx.fetchrow(BEST, vault.org, room_id, session_id)
+    if row is None:
+        return None
+    secrets = Secrets.read(vault.unwrap(row["sealed_secrets"], f"seat|{row['user_id']}"))
+    return exported(row, secrets.pickle_key)
 
 
 def _object(payload: bytes) -> JsonObject | None:

@@ -59,6 +59,7 @@ class Secrets:
     pickle_key: str = field(repr=False)
     cross_signing: CrossSigningKeys = field(repr=False)
     access_token: str | None = field(default=None, repr=False)
+    backup_key: bytes | None = field(default=None, repr=False)  # Curve25519: archiver.capture.key_backup
 
     def dump(self) -> bytes:
         return json.dumps(
@@ -66,6 +67,7 @@ class Secrets:
                 "pickle_key": self.pickle_key,
                 "cross_signing": self.cross_signing.to_json(),
                 "access_token": self.access_token,
+                "backup_key": base64.b64encode(self.backup_key).decode() if self.backup_key else None,
             }
         ).encode()
 
@@ -73,7 +75,8 @@ class Secrets:
     def read(cls, raw: bytes) -> Secrets:
         stored = parse_object(raw)
         keys = CrossSigningKeys.from_json(stored["cross_signing"])
-        return cls(stored["pickle_key"], keys, stored["access_token"])
+        backup = stored.get("backup_key")
+        return cls(stored["pickle_key"], keys, stored["access_token"], base64.b64decode(backup) if backup else None)
 
 
 class Seat:
@@ -105,7 +108,7 @@ class Seat:
         new = await self._load()
         self.device_id = await sign_in(server, settings, self.device_id, self.secrets.access_token, new=new)
         self.secrets.access_token = server.token
-        await self._keep_secrets()
+        await self.keep_secrets()
         self.keys = KeyStore(self.org, self.user_id, self.secrets.pickle_key)
         async with self.tx() as tx:
             await self.keys.load(tx)
@@ -130,14 +133,15 @@ class Seat:
                 self.secrets = Secrets.read(self.vault.unwrap(row["sealed_secrets"], f"seat|{self.user_id}"))
             return row is None or row["account"] is None
 
-    async def _keep_secrets(self) -> None:
+    async def keep_secrets(self) -> None:
+        """Store the secrets, sealed: before anything is published that only they can open."""
         sealed = self.vault.wrap(self.secrets.dump(), f"seat|{self.user_id}")
         async with self.tx() as tx:
             await tx.execute(KEEP_SECRETS, self.org, self.user_id, sealed, self.device_id)
 
     async def _keep_identity(self, keys: CrossSigningKeys) -> None:
         self.secrets.cross_signing = keys
-        await self._keep_secrets()
+        await self.keep_secrets()
 
     async def publish_keys(self, server: Homeserver, *, fallback: bool) -> None:
         """Publish device keys and one-time keys, and a fallback key where the server has none that is unused.

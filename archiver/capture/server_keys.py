@@ -1,93 +1,213 @@
-"""The keys with which homeservers sign events (Matrix specification, server-server API, "Retrieving server keys")."""
+"""The keys with which homeservers sign events (Matrix specification, server-server API, "Retrieving server keys").
+
+A server says with each answer until when its keys are valid; what it signs later needs a newer answer. Every answer is archived
+as the server signed it, so that whoever doubts a signature can check it without trusting this archive.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import logging
-from datetime import datetime
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 from archiver.capture.client import CaptureError, Homeserver
 from archiver.db import Connection
-from archiver.ledger.canonical import JsonObject
-from archiver.ledger.event import VerifyKey, verify_json, verify_key
+from archiver.ledger.canonical import HostileJson, JsonObject, canonical, column
+from archiver.ledger.event import VerifyKey, public_key, responsible, signers, verify_json
 from archiver.ledger.record import moment
 
 log = logging.getLogger(__name__)
 
-LOAD = "SELECT server_name, key_id, public_key FROM server_key"
+LOAD = "SELECT server_name, key_id, public_key, coalesce(expired_at, valid_until) AS until, expired_at FROM server_key"
+# The first key of a name stays: a server that gives the same name to another key is not believed.
 SAVE = """
-    INSERT INTO server_key (server_name, key_id, public_key, valid_until) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (server_name, key_id) DO UPDATE SET valid_until = greatest(server_key.valid_until, excluded.valid_until)
+    INSERT INTO server_key AS known (server_name, key_id, public_key, valid_until, expired_at) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (server_name, key_id) DO UPDATE
+        SET valid_until = greatest(known.valid_until, excluded.valid_until),
+            expired_at = least(known.expired_at, excluded.expired_at), fetched_at = now()
+        WHERE known.public_key = excluded.public_key
 """
+SAVE_ANSWER = """
+    INSERT INTO server_key_answer (org, server_name, digest, answer) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+"""
+# What waited for this server's keys need wait no longer: archiver.capture.signatures.
+HURRY = "UPDATE server_wait SET due_at = now() WHERE org = $1 AND server_name = $2 AND due_at > now()"
+LONGEST = timedelta(days=7)  # a key is believed at most this long after its server was asked (specification)
+MAX_ANSWER = 262_144  # bytes
+ASK_AT_MOST = 10.0  # seconds that live capture waits for a server's keys; archiver.capture.signatures asks again
+AGAIN, MAX_AGAIN = 60.0, 6 * 3600.0  # seconds before what was asked for in vain is asked for anew, and at most
+MAX_REMEMBERED = 10_000
+SERVER_NAME = re.compile(r"(?=.{1,255}\Z)([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
-Found = list[tuple[str, str, str, datetime | None]]
-"""(server name, key id, public key in unpadded base64, valid until)."""
+Pair = tuple[str, str]
+"""(server name, key id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldKey:
+    """A key as its server told of it."""
+
+    key_id: str
+    public_key: str  # unpadded base64
+    until: datetime
+    expired: bool  # an old key, which signs no more
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server told of its keys, signed by one of them."""
+
+    server_name: str
+    proof: bytes  # the answer in canonical JSON
+    keys: tuple[ToldKey, ...]
+
+
+def needed(events: Iterable[JsonObject]) -> dict[Pair, int]:
+    """The keys with which the servers responsible for these events signed, each with the latest time it must be valid for."""
+    latest: dict[Pair, int] = {}
+    for event in events:
+        servers, sent = responsible(event), event.get("origin_server_ts")
+        for pair in signers(event):
+            if pair[0] in servers and SERVER_NAME.fullmatch(pair[0]):
+                latest[pair] = max(latest.get(pair, 0), sent if isinstance(sent, int) else 0)
+    return latest
 
 
 class ServerKeys:
-    """The known keys, asked of the homeserver when a new one turns up."""
+    """The known keys, asked of the homeserver when a new one turns up or an answer is no longer new enough."""
 
     def __init__(self, server: Homeserver, own_name: str) -> None:
         self._server = server
         self._own_name = own_name
-        self._asked: set[tuple[str, str]] = set()
-        self.known: dict[tuple[str, str], VerifyKey] = {}
+        self._vain: dict[Pair, tuple[float, float]] = {}  # when a pair may be asked for again, and how long that was
+        self._expired: set[Pair] = set()
+        self.known: dict[Pair, VerifyKey] = {}
 
     async def load(self, tx: Connection) -> None:
         """Read the keys that were kept before."""
         for row in await tx.fetch(LOAD):
-            self._learn(row["server_name"], row["key_id"], row["public_key"])
+            until, expired = row["until"] or datetime.fromtimestamp(0, UTC), row["expired_at"] is not None
+            self._learn(row["server_name"], ToldKey(row["key_id"], row["public_key"], until, expired))
 
-    async def learn(self, wanted: set[tuple[str, str]]) -> Found:
-        """Ask for the unknown (server name, key id) pairs, once each; return what was found, to be kept."""
-        found: Found = []
-        new = {pair for pair in wanted if pair not in self.known and pair not in self._asked}
-        self._asked |= new
-        for server_name in sorted({name for name, _ in new}):
-            try:
-                for answer in await self._ask(server_name):
-                    found += verified(answer, server_name)
-            except CaptureError as error:
-                log.warning("The signing keys of %s can't be had: %s", server_name, error)
-        for name, key_id, key, _ in found:
-            self._learn(name, key_id, key)
+    async def learn(self, wanted: Mapping[Pair, int]) -> list[Answer]:
+        """Ask the servers whose keys are not known for the times wanted; return what they told, to be kept.
+
+        Takes at most ASK_AT_MOST seconds; what did not come is asked for again with a later event.
+        """
+        now = asyncio.get_running_loop().time()
+        believable = (time.time() + LONGEST.total_seconds()) * 1000  # no answer of today reaches further
+        asked = {
+            pair: sent
+            for pair, sent in wanted.items()
+            if self._until(pair) < sent <= believable and self._vain.get(pair, (0.0, 0.0))[0] <= now
+        }
+        if not asked:
+            return []
+        names = sorted({name for name, _ in asked})
+        told = await asyncio.gather(*(self._in_time(name) for name in names))
+        silent = [name for name, answers in zip(names, told, strict=True) if not answers]
+        if silent:
+            log.warning("The signing keys of %d server(s) can't be had now, for one of %s.", len(silent), silent[0])
+        if len(self._vain) > MAX_REMEMBERED:
+            self._vain.clear()
+        for pair, sent in asked.items():
+            if self._until(pair) >= sent:
+                self._vain.pop(pair, None)
+            else:
+                wait = min(MAX_AGAIN, self._vain.get(pair, (0.0, AGAIN / 4))[1] * 4)
+                self._vain[pair] = now + wait, wait
+        return [answer for answers in told for answer in answers]
+
+    async def _in_time(self, server_name: str) -> list[Answer]:
+        try:
+            async with asyncio.timeout(ASK_AT_MOST):
+                return await self.ask(server_name)
+        except (CaptureError, TimeoutError):
+            return []
+
+    async def ask(self, server_name: str) -> list[Answer]:
+        """Ask a server for its keys, through the homeserver, and know them. Raises MatrixError, HomeserverUnreachable."""
+        if server_name == self._own_name:
+            answers = [await self._server.call("GET", "/_matrix/key/v2/server")]
+        else:
+            where = f"/_matrix/key/v2/query/{quote(server_name, safe='')}"
+            answer = await self._server.call("GET", where, query={"minimum_valid_until_ts": str(int(time.time() * 1000))})
+            told_of = answer.get("server_keys")
+            answers = [keys for keys in told_of if isinstance(keys, dict)] if isinstance(told_of, list) else []
+        found = [verified for answer in answers if (verified := verify(answer, server_name, datetime.now(UTC)))]
+        for told in (key for verified in found for key in verified.keys):
+            self._learn(server_name, told)
         return found
 
-    async def _ask(self, server_name: str) -> list[JsonObject]:
-        if server_name == self._own_name:
-            return [await self._server.call("GET", "/_matrix/key/v2/server")]
-        answer = await self._server.call("GET", f"/_matrix/key/v2/query/{server_name}")
-        return [keys for keys in answer.get("server_keys", []) if isinstance(keys, dict)]
+    def _until(self, pair: Pair) -> int:
+        known = self.known.get(pair)
+        return known.until if known else -1
 
-    def _learn(self, server_name: str, key_id: str, public_key: str) -> None:
-        try:
-            key = verify_key(public_key)
-        except ValueError:
-            log.warning("The signing key %s of %s is not an Ed25519 key.", key_id, server_name)
-        else:
-            self.known[server_name, key_id] = key
+    def _learn(self, server_name: str, told: ToldKey) -> None:
+        """Know a key: valid as long as the latest answer says, or until it was first called an old one."""
+        pair, known = (server_name, told.key_id), self.known.get((server_name, told.key_id))
+        key = public_key(told.public_key)
+        until = round(told.until.timestamp() * 1000)
+        if known is not None:
+            if known.key.to_base64() != key.to_base64():
+                log.warning("%s has another key by the name %s than before: it is not believed.", server_name, told.key_id)
+                return
+            if pair in self._expired:
+                until = min(until, known.until) if told.expired else known.until
+            elif not told.expired:
+                until = max(until, known.until)
+        if told.expired:
+            self._expired.add(pair)
+        self.known[pair] = VerifyKey(key, until)
 
 
-async def keep(tx: Connection, found: Found) -> None:
-    """Keep the keys with the events they verify."""
-    if found:
-        await tx.executemany(SAVE, found)
+async def keep(tx: Connection, org: int, found: Iterable[Answer]) -> None:
+    """Keep the keys, and the answers that prove them, with the events they verify."""
+    for answer in found:
+        rows = [
+            (answer.server_name, key.key_id, key.public_key, *((None, key.until) if key.expired else (key.until, None)))
+            for key in answer.keys
+        ]
+        await tx.executemany(SAVE, rows)
+        await tx.execute(SAVE_ANSWER, org, answer.server_name, hashlib.sha256(answer.proof).digest(), answer.proof.decode())
+        await tx.execute(HURRY, org, answer.server_name)
 
 
-def verified(answer: JsonObject, server_name: str) -> Found:
-    """The keys in a server's key answer, old ones too, if the answer is signed by one of its own present keys."""
-    present = answer.get("verify_keys")
+def verify(answer: JsonObject, server_name: str, asked_at: datetime) -> Answer | None:
+    """The keys in a server's answer, old ones too; None unless it is signed by one of its own present keys. Pure.
+
+    A key is valid until `valid_until_ts`, at most for seven days after the server was asked; an old one until `expired_ts`.
+    """
+    present, old = answer.get("verify_keys"), answer.get("old_verify_keys")
     if answer.get("server_name") != server_name or not isinstance(present, dict):
-        return []
-    keys = {key_id: part.get("key") for key_id, part in present.items() if isinstance(part, dict)}
-    if not any(isinstance(key, str) and verify_json(answer, server_name, key_id, key) for key_id, key in keys.items()):
-        return []
-    until = moment(answer.get("valid_until_ts"))
-    old = answer.get("old_verify_keys")
-    expired = {key_id: part for key_id, part in (old if isinstance(old, dict) else {}).items() if isinstance(part, dict)}
-    rows: Found = [(server_name, key_id, key, until) for key_id, key in keys.items() if isinstance(key, str)]
-    rows += [
-        (server_name, key_id, part["key"], moment(part.get("expired_ts")))
-        for key_id, part in expired.items()
-        if isinstance(part.get("key"), str)
-    ]
-    return rows
+        return None
+    until = min(moment(answer.get("valid_until_ts")), asked_at + LONGEST)
+    keys = [key for key_id, part in present.items() if (key := _told(key_id, part, until, expired=False))]
+    if not any(verify_json(answer, server_name, key.key_id, key.public_key) for key in keys):
+        return None
+    for key_id, part in (old if isinstance(old, dict) else {}).items():
+        end = moment(part.get("expired_ts")) if isinstance(part, dict) else asked_at
+        if key_id not in present and (key := _told(key_id, part, end, expired=True)):
+            keys.append(key)
+    try:
+        proof = canonical({name: part for name, part in answer.items() if name != "unsigned"})
+    except HostileJson:
+        return None
+    return Answer(server_name, proof, tuple(keys)) if len(proof) <= MAX_ANSWER else None
+
+
+def _told(key_id: str, part: object, until: datetime, *, expired: bool) -> ToldKey | None:
+    """A key of an answer, if it is one that can be used and kept."""
+    key = part.get("key") if isinstance(part, dict) else None
+    if not isinstance(key, str) or not key_id.startswith("ed25519:") or column(key_id) != key_id:
+        return None
+    try:
+        return ToldKey(key_id, public_key(key).to_base64(), until, expired)
+    except ValueError:
+        return None

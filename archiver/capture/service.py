@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -11,24 +12,27 @@ from typing import Any
 import asyncpg
 
 from archiver.capture import seat as seats
-from archiver.capture.client import CaptureError, Homeserver, MatrixError, homeserver, path
+from archiver.capture.client import CaptureError, Homeserver, HomeserverUnreachable, homeserver, path
 from archiver.capture.commit import Committer
 from archiver.capture.gaps import Gaps
 from archiver.capture.history import History
+from archiver.capture.joining import join_due
+from archiver.capture.key_backup import KeyBackup
 from archiver.capture.media import Fetcher
 from archiver.capture.megolm import Megolm
 from archiver.capture.mending import Mender
 from archiver.capture.notice import Notices
 from archiver.capture.page import parse
+from archiver.capture.scanning import Scanner
 from archiver.capture.seat import Seat
 from archiver.capture.seating import Seating
 from archiver.capture.server_keys import ServerKeys
+from archiver.capture.signatures import Signatures
 from archiver.db import Pool, connect, require_current, tenant_tx
-from archiver.ledger import alarm
-from archiver.ledger.canonical import JsonObject
+from archiver.ledger.canonical import HostileJson, JsonObject
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
-from archiver.settings import Settings
+from archiver.settings import Archiver, Settings
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +121,8 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
         megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
         committer = Committer(seat, megolm, keys, server, settings.archiver.bridges)
         admin_token = settings.homeserver.admin_token.get_secret_value()
-        limit = settings.archiver.media_max_bytes
+        files, limit = FileStore(settings.files), settings.archiver.media_max_bytes
+        scanner = settings.archiver.scan_command
         archivers = tuple(sorted({seat.user_id, *settings.archiver.together_with}))
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -125,11 +130,14 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                     tasks.create_task(task)
                     for task in (
                         seat.beat(pool),
-                        Fetcher(pool, vault, server, seat.user_id, FileStore(settings.files), limit).run(stop),
+                        Fetcher(pool, vault, server, seat.user_id, files, limit, scanned=bool(scanner)).run(stop),
+                        Scanner(pool, vault, seat.user_id, files, scanner, settings.archiver.scan_timeout).run(stop),
                         History(pool, server, committer, settings.archiver.history_pause).run(stop),
                         Gaps(pool, server, committer, admin_token).run(stop),
                         Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),
                         Mender(pool, server, committer).run(stop),
+                        Signatures(pool, vault, keys).run(stop),
+                        *([KeyBackup(pool, server, seat).run(stop)] if settings.archiver.key_backup else []),
                         Notices(pool, server, seat, settings.organisation.name).run(stop),
                     )
                 ]
@@ -150,15 +158,15 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
         answer = await _or_stop(_ask(settings, server, seat, wait), stop)
         if answer is None:
             return
-        page = parse(answer)
+        try:
+            page = parse(answer)
+        except HostileJson as error:
+            raise HomeserverUnreachable(f"The homeserver's answer to a sync can't be used: {error}") from None
         wait = settings.archiver.sync_wait
         added = await committer.sync(page)
         if added:
             log.debug("Committed %d new events.", added)
-        for room_id in page.invites:
-            await _join(server, seat, room_id)
-        for room_id, via in page.successors():
-            await _join(server, seat, room_id, via)
+        await join_due(server, seat)
         if seat.must_sign(page.changed_devices):
             await seat.cross_sign(server, settings.archiver)
         olm = seat.olm
@@ -181,7 +189,7 @@ async def _or_stop(asking: Coroutine[Any, Any, JsonObject], stop: asyncio.Event)
 
 async def _ask(settings: Settings, server: Homeserver, seat: Seat, wait: float) -> JsonObject:
     query = {
-        "filter": FILTER.replace("LIMIT", str(settings.archiver.timeline_limit)),
+        "filter": sync_filter(settings.archiver),
         "timeout": str(int(wait * 1000)),
         "set_presence": "offline",
     }
@@ -190,24 +198,21 @@ async def _ask(settings: Settings, server: Homeserver, seat: Seat, wait: float) 
     return await server.call("GET", path("v3", "sync"), query=query, wait=wait)
 
 
-# The signed events themselves (D5), whole: every state event, every member.
-FILTER = (
-    '{"event_format":"federation","presence":{"not_types":["*"]},"account_data":{"not_types":["*"]},'
-    '"room":{"timeline":{"limit":LIMIT},"state":{"lazy_load_members":false},"ephemeral":{"not_types":["*"]},'
-    '"account_data":{"not_types":["*"]},"include_leave":true}}'
-)
+def sync_filter(settings: Archiver) -> str:
+    """What the server is asked for: the signed events themselves (D5), whole: every state event, every member.
 
-
-async def _join(server: Homeserver, seat: Seat, room_id: str, via: str = "") -> None:
-    """Join on invitation, or where a room goes on after an upgrade; what can't be joined is an alarm."""
-    query = {"server_name": via, "via": via} if via else None
-    try:
-        await server.call("POST", path("v3", "join", room_id), {}, query)
-        log.info("Joined %s.", room_id)
-    except MatrixError as error:
-        log.warning("The archiver can't join %s: %s", room_id, error)
-        async with seat.tx() as tx:
-            await alarm.sound(tx, seat.org, alarm.CANT_JOIN, room_id, str(error))
+    Read receipts only if they are to be kept; nothing else of what passes by (who types, who is online).
+    """
+    nothing = {"not_types": ["*"]}
+    room = {
+        "timeline": {"limit": settings.timeline_limit},
+        "state": {"lazy_load_members": False},
+        "ephemeral": {"types": ["m.receipt"]} if settings.read_receipts else nothing,
+        "account_data": nothing,
+        "include_leave": True,
+    }
+    told = {"event_format": "federation", "presence": nothing, "account_data": nothing, "room": room}
+    return json.dumps(told, separators=(",", ":"))
 
 
 async def _say_stopped(seat: Seat) -> None:

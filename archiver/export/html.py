@@ -36,6 +36,7 @@ class Shown:
     attachment: Attachment
     url: str | None
     how: str  # picture, sound, file
+    warning: str | None = None  # where an infected file's warning is
 
 
 def how(media_type: str) -> str:
@@ -69,7 +70,7 @@ class Html:
         if attachment is None:
             return None, total
         kind = how(attachment.media_type)
-        if (attachment.size or 0) > INLINE_LIMIT or total > TOTAL_LIMIT:
+        if not attachment.safe or (attachment.size or 0) > INLINE_LIMIT or total > TOTAL_LIMIT:
             return Shown(attachment, None, kind), total
         content = await transcript.file(attachment)
         if content is None:

@@ -26,7 +26,7 @@ class Jsonl:
 def line(entry: Entry) -> dict[str, Any]:
     """A message as one JSON object."""
     message, record = entry.message, entry.message.record
-    deletion, attachment = message.deletion, entry.attachment
+    deletion, attachment, later = message.deletion, entry.attachment, entry.later_check
     return {
         "event_id": record.event_id,
         "room_id": record.room_id,
@@ -70,9 +70,20 @@ def line(entry: Entry) -> dict[str, Any]:
         "poll_ended": {"by": message.poll_ended.by, "at": message.poll_ended.at.isoformat()} if message.poll_ended else None,
         "attachment": {
             "name": attachment.name, "media_type": attachment.media_type, "size": attachment.size, "state": attachment.state,
+            "problem": attachment.problem,
+            "scan": {
+                "result": attachment.scan, "note": attachment.scan_note,
+                "at": attachment.scanned_at.isoformat() if attachment.scanned_at else None,
+            } if attachment.scan else None,
         } if attachment else None,
+        "read_by": [
+            {"user": reader.user_id, "at": reader.at.isoformat(), "thread": reader.thread or None} for reader in entry.read_by
+        ],
         "checks": {
             "id": record.id_matches, "content": record.content_matches, "signed_by": record.signed_by,
             "not_verified": record.unsigned_by,
+            "later": {
+                "at": later.checked_at.isoformat(), "signed_by": later.signed_by, "not_verified": later.unsigned_by,
+            } if later else None,
         },
     }  # fmt: skip

@@ -78,11 +78,95 @@ TEXTS: dict[str, dict[str, str]] = {
     "key-starts-later": {"nl": "de sleutel geldt pas vanaf een later bericht", "en": "its key starts at a later message"},
     "malformed": {"nl": "het bericht is beschadigd", "en": "the message is damaged"},
     "wrong-key": {"nl": "de sleutel past niet", "en": "its key does not fit"},
-    "withheld": {"nl": "de afzender geeft de sleutel niet", "en": "the sender withholds its key"},
+    "unknown-algorithm": {"nl": "de versleuteling is van een onbekende soort", "en": "its encryption is of an unknown kind"},
+    "withheld": {"nl": "de app van de afzender geeft de sleutel niet", "en": "the sender's app withholds its key"},
+    "withheld:m.unverified": {
+        "nl": "de app van de afzender geeft sleutels alleen aan geverifieerde apparaten en houdt het archief (nog) niet daarvoor",
+        "en": "the sender's app gives keys to verified devices only, and does not (yet) count the archiver as one",
+    },
+    "withheld:m.blacklisted": {
+        "nl": "de afzender heeft het apparaat van het archief geblokkeerd",
+        "en": "the sender has blocked the archiver's device",
+    },
+    "withheld:m.unauthorised": {
+        "nl": "volgens de app van de afzender mag het archief deze sleutel niet hebben, bijvoorbeeld omdat het toen geen deelnemer was",
+        "en": "according to the sender's app the archiver may not have this key, for instance because it was no member then",
+    },
+    "withheld:m.unavailable": {
+        "nl": "de app van de afzender heeft de sleutel zelf niet (meer)",
+        "en": "the sender's app does not have the key itself (any more)",
+    },
+    "withheld:m.no_olm": {
+        "nl": "tussen de app van de afzender en het archief kwam geen beveiligde verbinding tot stand",
+        "en": "no secure channel between the sender's app and the archiver could be made",
+    },
+    "advice:no-key": {
+        "nl": "Het archief vraagt de afzender om de sleutel; daarvoor moet diens app aanstaan.",
+        "en": "The archiver asks the sender for the key; for that, their app must be running.",
+    },
+    "advice:key-starts-later": {
+        "nl": "Vraag de afzender om het bericht opnieuw te sturen.",
+        "en": "Ask the sender to send the message again.",
+    },
+    "advice:withheld:m.unverified": {
+        "nl": "De beheerder ziet met 'griffier doctor' of het apparaat van het archief is ondertekend; vraag daarna de afzender om het "
+        "bericht opnieuw te sturen.",
+        "en": "An administrator sees with 'griffier doctor' whether the archiver's device is signed; then ask the sender to send the "
+        "message again.",
+    },
+    "advice:withheld:m.blacklisted": {
+        "nl": "Vraag de afzender om de blokkade op te heffen en het bericht opnieuw te sturen.",
+        "en": "Ask the sender to lift the block and to send the message again.",
+    },
+    "advice:withheld:m.unauthorised": {
+        "nl": "Ga na of het archief toen deelnemer was; zo ja, vraag de afzender om het bericht opnieuw te sturen.",
+        "en": "Find out whether the archiver was a member then; if so, ask the sender to send the message again.",
+    },
+    "advice:withheld:m.unavailable": {
+        "nl": "Een ander apparaat van de afzender heeft de sleutel misschien wel: vraag om dat aan te zetten.",
+        "en": "Another device of the sender may have the key: ask them to switch it on.",
+    },
+    "advice:withheld:m.no_olm": {
+        "nl": "Het archief maakt zelf een nieuwe verbinding; blijft dit zo, vraag de afzender dan om het bericht opnieuw te sturen.",
+        "en": "The archiver makes a new channel by itself; if this stays, ask the sender to send the message again.",
+    },
+    "advice:withheld": {
+        "nl": "Vraag de afzender waarom, en om het bericht opnieuw te sturen.",
+        "en": "Ask the sender why, and to send the message again.",
+    },
     "reactions": {"nl": "Reacties", "en": "Reactions"},
     "attachment": {"nl": "Bijlage", "en": "Attachment"},
     "attachment_waiting": {"nl": "wordt nog opgehaald", "en": "still being fetched"},
     "attachment_failed": {"nl": "kon niet worden opgehaald", "en": "could not be fetched"},
+    "file_too-large": {
+        "nl": "groter dan het archief bewaart; alleen dat het er was, is vastgelegd",
+        "en": "larger than the archive keeps; only that it was there is recorded",
+    },
+    "file_altered": {
+        "nl": "de inhoud klopt niet met het controlegetal van de afzender en is daarom niet bewaard",
+        "en": "its content does not match the sender's checksum and was therefore not kept",
+    },
+    "file_bad-key": {"nl": "de sleutel van de afzender is onbruikbaar", "en": "the sender's key for it can't be used"},
+    "file_bad-address": {"nl": "het bericht noemt geen geldig adres", "en": "the message gives no valid address"},
+    "file_gone": {"nl": "de server heeft het bestand niet (meer)", "en": "the server does not have the file (any more)"},
+    "file_refused": {"nl": "de server geeft het bestand niet", "en": "the server refuses to give the file"},
+    "file_no-room": {"nl": "het archief heeft er nu geen ruimte voor", "en": "the archive has no room for it now"},
+    "file_unreachable": {"nl": "de server antwoordt niet", "en": "the server does not answer"},
+    "scan_waiting": {"nl": "wordt nog op virussen onderzocht", "en": "still being scanned for viruses"},
+    "scan_infected": {
+        "nl": "BESMET volgens de virusscanner en daarom niet getoond of opgenomen; het archief bewaart het bestand wel",
+        "en": "INFECTED according to the virus scanner and therefore neither shown nor included; the archive does keep the file",
+    },
+    "infected": {"nl": "Dit bestand is besmet", "en": "This file is infected"},
+    "infected_warning": {
+        "nl": "De virusscanner vond hierin schadelijke software. Download het alleen als het voor uw werk nodig is, open het niet, "
+        "en overleg met de beheerder. De download wordt vastgelegd.",
+        "en": "The virus scanner found malicious software in it. Download it only if your work requires it, do not open it, and "
+        "speak to your administrator. The download is recorded.",
+    },
+    "infected_download": {"nl": "Toch downloaden", "en": "Download nevertheless"},
+    "infected_more": {"nl": "Waarschuwing lezen", "en": "Read the warning"},
+    "not_scanned": {"nl": "Dit bestand wordt nog op virussen onderzocht", "en": "This file is still being scanned for viruses"},
     "attachment_not_included": {"nl": "niet in deze export opgenomen (te groot)", "en": "not included in this export (too large)"},
     "via": {"nl": "via", "en": "via"},
     "export_title": {"nl": "Uittreksel uit het archief", "en": "Extract from the archive"},
@@ -188,9 +272,18 @@ class Language:
 
     def reason(self, code: str) -> str:
         """Why a message can't be read."""
-        kind = code.partition(":")[0]
+        kind = code if code in TEXTS else code.partition(":")[0]
         told = self(kind) if kind in TEXTS else code
-        return f"{told} ({code})" if code.startswith("withheld:") else told
+        return f"{told} ({code.partition(':')[2]})" if code.startswith("withheld:") else told
+
+    def advice(self, code: str) -> str:
+        """What can be done about a message that can't be read; empty when nothing can."""
+        kinds = [f"advice:{code}", f"advice:{code.partition(':')[0]}"]
+        return next((self(kind) for kind in kinds if kind in TEXTS), "")
+
+    def file_problem(self, code: str) -> str:
+        """Why a file is not there."""
+        return self(f"file_{code}") if f"file_{code}" in TEXTS else code
 
     def size(self, count: int) -> str:
         """Bytes as people write them."""

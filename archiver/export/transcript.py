@@ -50,8 +50,8 @@ class Transcript:
         self.progress(done)
 
     async def file(self, attachment: Attachment) -> bytes | None:
-        """The content of an attachment; None when it is not there."""
-        if attachment.address is None:
+        """The content of an attachment; None when it is not there, or not safe to give."""
+        if attachment.address is None or not attachment.safe:
             return None
         async with tenant_tx(self.pool, self.vault.org) as tx:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, TypeGuard
 
 from canonicaljson import encode_canonical_json
 
@@ -61,7 +61,13 @@ def nearest(value: Any) -> bytes:
 
 
 def column(text: str, limit: int = 512) -> str:
-    """Text from outside made fit for a Postgres text column: no NUL, no lone surrogate, bounded."""
+    """Text from outside made fit for a Postgres text column and its index: no NUL, no lone surrogate, `limit` bytes at most."""
     if len(text) <= limit and text.isascii() and "\0" not in text:
         return text
-    return text[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    fit = text[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
+    return fit[:limit].decode("utf-8", "ignore")
+
+
+def usable(value: Any, limit: int = 255) -> TypeGuard[str]:
+    """Whether something from outside can be an id: text as a column takes it, of `limit` bytes (specification, "Size limits")."""
+    return isinstance(value, str) and value == column(value, limit)

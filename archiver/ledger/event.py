@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import vodozemac
 from unpaddedbase64 import decode_base64, encode_base64
 
-from archiver.ledger.canonical import HostileJson, JsonObject, canonical, nearest
+from archiver.ledger.canonical import HostileJson, JsonObject, canonical, nearest, usable
 
 KEYS_KEPT = frozenset(
     {
@@ -26,8 +26,16 @@ KEYS_KEPT = frozenset(
 KEYS_KEPT_UNTIL_10 = frozenset({"origin", "membership", "prev_state"})
 KNOWN_VERSIONS = frozenset(str(number) for number in range(1, 13))
 
-# Measured on one core: vodozemac verifies 24,000 signatures a second, OpenSSL 8,600; both refuse what the specification refuses.
-VerifyKey: TypeAlias = vodozemac.Ed25519PublicKey
+
+@dataclass(frozen=True, slots=True)
+class VerifyKey:
+    """A key with which a server signs, and until when its signatures count."""
+
+    # Measured on one core: vodozemac verifies 24,000 a second, OpenSSL 8,600; both refuse what the specification refuses.
+    key: vodozemac.Ed25519PublicKey
+    until: int  # milliseconds since 1970: its `valid_until_ts`, or its `expired_ts` once it is an old key
+
+
 KeyRing = Mapping[tuple[str, str], VerifyKey]
 """(server name, key id) to the key with which that server signs."""
 
@@ -53,6 +61,11 @@ class Rules:
         """From version 4 on, that hash is written in the URL-safe alphabet."""
         return self.number >= 4
 
+    @property
+    def keys_expire(self) -> bool:
+        """From version 5 on, a signature counts only if its key was valid when the event was sent."""
+        return self.number >= 5
+
     def content_kept(self, event: JsonObject) -> JsonObject:
         """What redaction leaves of an event's content (room versions, "Redactions")."""
         content = event.get("content")
@@ -64,8 +77,8 @@ class Rules:
         if kind == "m.room.member":
             kept = _only(content, "membership", *(["join_authorised_via_users_server"] if number >= 9 else []))
             invite = content.get("third_party_invite")
-            if number >= 11 and isinstance(invite, dict) and "signed" in invite:
-                kept["third_party_invite"] = {"signed": invite["signed"]}
+            if number >= 11 and isinstance(invite, dict):
+                kept["third_party_invite"] = _only(invite, "signed")  # empty without one, as Synapse does
             return kept
         if kind == "m.room.power_levels":
             names = ["ban", "events", "events_default", "kick", "redact", "state_default", "users", "users_default"]
@@ -111,12 +124,10 @@ def event_id(pdu: JsonObject, rules: Rules) -> str:
     """The event's id. Raises HostileJson when the event has no canonical form."""
     if not rules.id_is_hash:
         given = pdu.get("event_id")
-        if not isinstance(given, str):
-            raise HostileJson("it has no event id")
+        if not usable(given):
+            raise HostileJson("it has no event id that can be used")
         return given
-    form = redacted_form(pdu, rules)
-    form.pop("signatures", None)
-    return _hash_id(canonical(form), rules)
+    return _hash_id(_message(pdu, rules), rules)
 
 
 def _hash_id(message: bytes, rules: Rules) -> str:
@@ -140,7 +151,7 @@ class Checks:
     id_matches: bool
     content_matches: bool  # False on an authentic id: pruned before we saw it (D7)
     signed_by: tuple[str, ...]
-    unsigned_by: tuple[str, ...]  # named in the event, but the key is unknown or the signature wrong
+    unsigned_by: tuple[str, ...]  # named in the event, but the key is unknown or no longer valid, or the signature wrong
 
 
 def signers(pdu: JsonObject) -> set[tuple[str, str]]:
@@ -155,6 +166,29 @@ def signers(pdu: JsonObject) -> set[tuple[str, str]]:
         for key_id in by_key
         if key_id.startswith("ed25519:")
     }
+
+
+def responsible(pdu: JsonObject) -> set[str]:
+    """The servers whose signature an event needs (server-server API, "Validating hashes and signatures on received events")."""
+    content = pdu.get("content")
+    users = [pdu.get("sender"), pdu.get("event_id")]
+    if pdu.get("type") == "m.room.member":
+        users += [pdu.get("state_key"), content.get("join_authorised_via_users_server") if isinstance(content, dict) else None]
+    return {user.partition(":")[2] for user in users if isinstance(user, str)}
+
+
+def covers(key: VerifyKey | None, pdu: JsonObject, rules: Rules) -> bool:
+    """Whether a key is known, and valid for what was sent at the event's `origin_server_ts` (room version 5)."""
+    if key is None:
+        return False
+    sent = pdu.get("origin_server_ts")
+    return not rules.keys_expire or (isinstance(sent, int) and sent <= key.until)
+
+
+def lacking(pdu: JsonObject, rules: Rules, keys: KeyRing) -> set[str]:
+    """The responsible servers with a signature that can't be judged, since the key is not known for that time."""
+    wanted = responsible(pdu)
+    return {server for server, key_id in signers(pdu) if server in wanted and not covers(keys.get((server, key_id)), pdu, rules)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,32 +226,41 @@ class Examined:
 def examine(event: JsonObject, rules: Rules, keys: KeyRing) -> Examined:
     """Identify and check an event as it came; raises HostileJson when no id can be had. Each form of it is encoded once."""
     pdu = signed_form(event, rules)
-    form = redacted_form(pdu, rules)
-    signatures = form.pop("signatures", {})
     try:
-        message = canonical(form)
+        message = _message(pdu, rules)
     except HostileJson:
         return Examined(event_id(pdu, rules), _unchecked(pdu), _write(event, pdu))
     identity = _hash_id(message, rules) if rules.id_is_hash else event_id(pdu, rules)
-    good: set[str] = set()
-    bad: set[str] = set()
-    for server, key_id in signers(pdu):
-        verified = _verifies(keys.get((server, key_id)), signatures[server][key_id], message)
-        (good if verified else bad).add(server)
     given = event.get("event_id")
     id_matches = not isinstance(given, str) or given == identity
-    checks = Checks(id_matches, content_intact(pdu), tuple(sorted(good)), tuple(sorted(bad - good)))
-    return Examined(identity, checks, _write(event, pdu))
+    return Examined(identity, _judge(pdu, message, rules, keys, id_matches=id_matches), _write(event, pdu))
 
 
 def check(pdu: JsonObject, expected_id: str | None, rules: Rules, keys: KeyRing) -> Checks:
     """Check id, content hash and signatures of a signed event; never raises."""
     try:
-        found = examine(pdu, rules, keys)
+        message = _message(pdu, rules)
     except HostileJson:
         return _unchecked(pdu)
-    matches = expected_id is None or found.event_id == expected_id
-    return replace(found.checks, id_matches=found.checks.id_matches and matches)
+    identity = _hash_id(message, rules) if rules.id_is_hash else pdu.get("event_id")
+    return _judge(pdu, message, rules, keys, id_matches=expected_id is None or identity == expected_id)
+
+
+def _message(pdu: JsonObject, rules: Rules) -> bytes:
+    """What ids and signatures are made over. Raises HostileJson."""
+    form = redacted_form(pdu, rules)
+    form.pop("signatures", None)
+    return canonical(form)
+
+
+def _judge(pdu: JsonObject, message: bytes, rules: Rules, keys: KeyRing, *, id_matches: bool) -> Checks:
+    good: set[str] = set()
+    bad: set[str] = set()
+    for server, key_id in signers(pdu):
+        key = keys.get((server, key_id))
+        verified = covers(key, pdu, rules) and _verifies(key.key if key else None, pdu["signatures"][server][key_id], message)
+        (good if verified else bad).add(server)
+    return Checks(id_matches, content_intact(pdu), tuple(sorted(good)), tuple(sorted(bad - good)))
 
 
 def _unchecked(pdu: JsonObject) -> Checks:
@@ -234,12 +277,12 @@ def content_intact(pdu: JsonObject) -> bool:
         return False
 
 
-def verify_key(public_key: str) -> VerifyKey:
+def public_key(text: str) -> vodozemac.Ed25519PublicKey:
     """An Ed25519 public key in base64; raises ValueError."""
-    return vodozemac.Ed25519PublicKey.from_base64(encode_base64(decode_base64(public_key)))
+    return vodozemac.Ed25519PublicKey.from_base64(encode_base64(decode_base64(text)))
 
 
-def _verifies(key: VerifyKey | None, signature: Any, message: bytes) -> bool:
+def _verifies(key: vodozemac.Ed25519PublicKey | None, signature: Any, message: bytes) -> bool:
     if key is None or not isinstance(signature, str):
         return False
     try:
@@ -249,11 +292,11 @@ def _verifies(key: VerifyKey | None, signature: Any, message: bytes) -> bool:
     return True
 
 
-def verify_json(value: JsonObject, entity: str, key_id: str, public_key: str) -> bool:
+def verify_json(value: JsonObject, entity: str, key_id: str, key: str) -> bool:
     """Whether `value` carries a good signature of `entity` with that key (appendix "Checking for a Signature")."""
     bare = {name: part for name, part in value.items() if name not in ("signatures", "unsigned")}
     try:
         signature = value["signatures"][entity][key_id]
-        return _verifies(verify_key(public_key), signature, canonical(bare))
+        return _verifies(public_key(key), signature, canonical(bare))
     except (KeyError, TypeError, ValueError):
         return False

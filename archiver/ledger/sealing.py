@@ -113,14 +113,16 @@ def month_of(moment: datetime) -> date:
     return moment.astimezone(UTC).date().replace(day=1)
 
 
-FIND_KEYS = """
-    SELECT room_id, month, key_id, wrapped FROM data_key
+# `settled`: not of the transaction that asks. A key of a transaction that may yet fail is no key to remember.
+SETTLED = "xmin IS DISTINCT FROM pg_current_xact_id_if_assigned()::xid AS settled"
+FIND_KEYS = f"""
+    SELECT room_id, month, key_id, wrapped, {SETTLED} FROM data_key
     WHERE org = $1 AND (room_id, month) IN (SELECT * FROM unnest($2::text[], $3::date[]))
-"""
-FIND_KEY_IDS = """
-    SELECT room_id, month, key_id, wrapped FROM data_key
+"""  # noqa: S608 - constants only
+FIND_KEY_IDS = f"""
+    SELECT room_id, month, key_id, wrapped, {SETTLED} FROM data_key
     WHERE org = $1 AND (room_id, key_id) IN (SELECT * FROM unnest($2::text[], $3::uuid[]))
-"""
+"""  # noqa: S608
 # Two processes may want the first key of a month at once: one insert wins, both read the winner.
 ADD_KEY = """
     INSERT INTO data_key (org, room_id, month, key_id, wrapped, wrapped_by)
@@ -166,46 +168,51 @@ class Vault:
 
     async def keys_for(self, tx: Connection, wanted: set[tuple[str, date]]) -> dict[tuple[str, date], DataKey]:
         """The data keys of these rooms and months, made where there are none."""
-        missing = [pair for pair in wanted if pair not in self._by_month]
+        found = {pair: self._by_month[pair] for pair in wanted if pair in self._by_month}
+        missing = [pair for pair in wanted if pair not in found]
         if missing:
-            await self._read_months(tx, missing)
-        for room_id, month in [pair for pair in missing if pair not in self._by_month]:
+            found |= await self._read_months(tx, missing)
+        lacking = [pair for pair in missing if pair not in found]
+        for room_id, month in lacking:
             key_id, key = UUID(bytes=os.urandom(16), version=4), secrets.token_bytes(32)
             wrapped = self._organisation_key.wrap(key, self._context(room_id, key_id))
             await tx.execute(ADD_KEY, self.org, room_id, month, key_id, wrapped, self._organisation_key.name)
-        if missing:
-            await self._read_months(tx, missing)
-        found = {pair: self._by_month[pair] for pair in wanted}
+        if lacking:
+            found |= await self._read_months(tx, lacking)
         self._trim()
         return found
 
     async def open_many(self, tx: Connection, sealed: list[tuple[str, str, bytes]]) -> list[bytes | None]:
         """Open (room id, context, sealed) values; None where the data key was destroyed. Raises SealingError."""
         refs = [(room_id, value[1:HEADER]) for room_id, _, value in sealed]
-        missing = {ref for ref in refs if ref not in self._by_id}
+        keys = {ref: self._by_id[ref] for ref in refs if ref in self._by_id}
+        missing = {ref for ref in refs if ref not in keys}
         if missing:
             rows = await tx.fetch(FIND_KEY_IDS, self.org, [r for r, _ in missing], [UUID(bytes=k) for _, k in missing])
-            self._remember(rows)
+            keys |= {(room_id, key.key_id.bytes): key for (room_id, _), key in self._read(rows).items()}
         opened: list[bytes | None] = []
         for ref, (room_id, context, value) in zip(refs, sealed, strict=True):
-            key = self._by_id.get(ref)
+            key = keys.get(ref)
             opened.append(key.open(value, bound(self.org, room_id, context)) if key else None)
         self._trim()
         return opened
 
-    async def _read_months(self, tx: Connection, pairs: list[tuple[str, date]]) -> None:
+    async def _read_months(self, tx: Connection, pairs: list[tuple[str, date]]) -> dict[tuple[str, date], DataKey]:
         rows = await tx.fetch(FIND_KEYS, self.org, [room for room, _ in pairs], [month for _, month in pairs])
-        self._remember(rows)
+        return self._read(rows)
 
-    def _remember(self, rows: list[dict[str, object]]) -> None:
+    def _read(self, rows: list[dict[str, object]]) -> dict[tuple[str, date], DataKey]:
+        """The keys of these rows, remembered where their transaction can't fail any more."""
+        read = {}
         for row in rows:
             room_id, month, key_id, wrapped = row["room_id"], row["month"], row["key_id"], row["wrapped"]
             assert isinstance(room_id, str) and isinstance(month, date)  # noqa: S101, PT018 - narrows for the type checker
             assert isinstance(key_id, UUID) and isinstance(wrapped, bytes)  # noqa: S101, PT018
             plain = self._organisation_key.unwrap(wrapped, self._context(room_id, key_id))
-            key = DataKey(key_id, AESGCM(plain))
-            self._by_id[room_id, key_id.bytes] = key
-            self._by_month[room_id, month] = key
+            key = read[room_id, month] = DataKey(key_id, AESGCM(plain))
+            if row["settled"]:
+                self._by_id[room_id, key_id.bytes] = self._by_month[room_id, month] = key
+        return read
 
     def _trim(self) -> None:
         while len(self._by_id) > self._size:

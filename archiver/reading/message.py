@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from archiver.ledger.canonical import JsonObject
+from archiver.ledger.canonical import JsonObject, column, usable
 from archiver.ledger.record import Record, moment
 from archiver.reading import poll
 from archiver.reading.poll import Ending, Vote
@@ -105,7 +105,7 @@ class Message:
     @property
     def network(self) -> str:
         network = self.source.get("network")
-        return network if isinstance(network, str) else "matrix"
+        return column(network) if isinstance(network, str) else "matrix"
 
     def texts(self) -> list[str]:
         """Everything it ever said, for the index: every version, file names too."""
@@ -159,7 +159,7 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
         versions=tuple(versions),
         deletion=_deletion(root, deletions.get(root.event_id)),
         reactions=tuple(reactions),
-        reply_to=reply_to if isinstance(reply_to, str) else None,
+        reply_to=reply_to if usable(reply_to) else None,
         thread=root.relates_to if root.rel_type == "m.thread" else None,
         votes=poll.votes(root.content, direct, set(deletions)),
         poll_ended=poll.ending(direct),
@@ -197,5 +197,5 @@ def _deletion(root: Record, redaction: Record | None) -> Deletion | None:
     because = root.event.get("unsigned")
     told: Any = because.get("redacted_because") if isinstance(because, dict) else None
     if isinstance(told, dict) and isinstance(told.get("sender"), str):
-        return Deletion(told["sender"], moment(told.get("origin_server_ts")))
+        return Deletion(column(told["sender"]), moment(told.get("origin_server_ts")))
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,9 +27,36 @@ BACKWARD = """
     ORDER BY sent_at DESC, depth DESC, event_id DESC LIMIT $6
 """
 MEDIA = """
-    SELECT event_id, state, address, size, problem FROM media
+    SELECT event_id, state, address, size, problem, scan, scan_note, scanned_at FROM media
     WHERE org = $1 AND room_id = $2 AND part = 'file' AND event_id = ANY($3)
 """
+# The latest word on signatures that could not be judged when their event came.
+LATER = """
+    SELECT DISTINCT ON (event_id) event_id, checked_at, signed_by, unsigned_by FROM later_check
+    WHERE org = $1 AND room_id = $2 AND event_id = ANY($3) ORDER BY event_id, checked_at DESC
+"""
+READ = """
+    SELECT event_id, user_id, thread, read_at FROM receipt
+    WHERE org = $1 AND room_id = $2 AND event_id = ANY($3) ORDER BY read_at, user_id, thread
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBy:
+    """Somebody who had read up to a message."""
+
+    user_id: str
+    at: datetime
+    thread: str  # the thread's root, `main`, or empty: all threads
+
+
+@dataclass(frozen=True, slots=True)
+class LaterCheck:
+    """What was found of a message's signatures after it came."""
+
+    checked_at: datetime
+    signed_by: tuple[str, ...]
+    unsigned_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +68,15 @@ class Attachment:
     size: int | None
     state: str  # waiting, stored, failed
     address: bytes | None
+    problem: str | None = None  # why it is not there: too-large, altered, …
+    scan: str | None = None  # waiting, clean, infected; None when no virus scanner was set as it came
+    scan_note: str | None = None  # the scanner's word for what it found
+    scanned_at: datetime | None = None
+
+    @property
+    def safe(self) -> bool:
+        """Whether it may be shown and exported: not while a scanner has yet to see it, nor when that found something."""
+        return self.scan in (None, "clean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +100,8 @@ class Entry:
     reactions: tuple[tuple[str, tuple[str, ...]], ...]  # (emoji, names)
     withdrawn: tuple[tuple[str, str], ...]  # (emoji, name) of reactions taken back
     votes: tuple[tuple[str, Vote], ...] = ()  # (name, vote) in a poll
+    later_check: LaterCheck | None = None
+    read_by: tuple[ReadBy, ...] = ()
 
     @property
     def event_id(self) -> str:
@@ -140,7 +178,21 @@ async def _entries(tx: Connection, vault: Vault, room: Room, page: list[Any]) ->
     composed = await messages(tx, vault, [records[event_id] for event_id in ids if event_id in records])
     quotes = await _quotes(tx, vault, room, composed)
     media = {row["event_id"]: row for row in await tx.fetch(MEDIA, vault.org, room.room_id, ids)}
-    return [entry(message, room, quotes, media.get(message.record.event_id)) for message in composed]
+    later = {
+        row["event_id"]: LaterCheck(row["checked_at"], tuple(row["signed_by"]), tuple(row["unsigned_by"]))
+        for row in await tx.fetch(LATER, vault.org, room.room_id, ids)
+    }
+    readers: dict[str, list[ReadBy]] = {}
+    for row in await tx.fetch(READ, vault.org, room.room_id, ids):
+        readers.setdefault(row["event_id"], []).append(ReadBy(row["user_id"], row["read_at"], row["thread"]))
+    return [
+        replace(
+            entry(message, room, quotes, media.get(message.record.event_id)),
+            later_check=later.get(message.record.event_id),
+            read_by=tuple(readers.get(message.record.event_id, ())),
+        )
+        for message in composed
+    ]
 
 
 async def _quotes(tx: Connection, vault: Vault, room: Room, composed: list[Message]) -> dict[str, Quote]:
@@ -187,4 +239,8 @@ def _attachment(message: Message, media: Any) -> Attachment | None:
         size=media["size"],
         state=media["state"],
         address=media["address"],
+        problem=media["problem"],
+        scan=media["scan"],
+        scan_note=media["scan_note"],
+        scanned_at=media["scanned_at"],
     )

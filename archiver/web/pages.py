@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 routes = web.RouteTableDef()
 
 PAGE = 100
-FILE = "SELECT address FROM media WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = 'file' AND state = 'stored'"
+FILE = "SELECT address, scan FROM media WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = 'file' AND state = 'stored'"
+DESPITE = "infected"  # said in the address by who has read the warning
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -78,22 +79,30 @@ async def read(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/rooms/{room_id}/files/{event_id}")
 async def file(request: web.Request) -> web.StreamResponse:
-    """A file that came with a message; only pictures and sounds are shown in the page, all else is downloaded."""
+    """A file that came with a message; only pictures and sounds are shown in the page, all else is downloaded.
+
+    What a virus scanner has yet to see is not given; what it found infected only to who has read the warning, never to be shown.
+    """
     archive, room = request.app[ARCHIVE], await _room(request)
-    event_id = column(request.match_info["event_id"])
+    event_id, despite = column(request.match_info["event_id"]), request.query.get("despite") == DESPITE
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        await note(tx, archive.vault.org, request["actor"], "file", room_id=room.room_id, event_id=event_id)
+        told = {"despite": DESPITE} if despite else {}
+        await note(tx, archive.vault.org, request["actor"], "file", room_id=room.room_id, event_id=event_id, **told)
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        address = await tx.fetchval(FILE, archive.vault.org, room.room_id, event_id)
-        if address is None:
+        kept = await tx.fetchrow(FILE, archive.vault.org, room.room_id, event_id)
+        if kept is None:
             raise web.HTTPNotFound
+        if kept["scan"] == "waiting":
+            return render(request, "problem.html", 409, problem="not_scanned")
+        if kept["scan"] == "infected" and not despite:
+            return render(request, "infected.html", 403, download=request.rel_url.update_query(despite=DESPITE))
         try:
-            content = await archive.files.read(archive.vault, tx, room.room_id, address)
+            content = await archive.files.read(archive.vault, tx, room.room_id, kept["address"])
         except SealingError as error:
             log.warning("%s", error)
             raise web.HTTPNotFound from None
     asked = request.query.get("type", "")
-    inline = how(asked) != "file"
+    inline = how(asked) != "file" and kept["scan"] != "infected"
     return web.Response(
         body=content,
         content_type=asked.partition(";")[0] if inline else "application/octet-stream",
@@ -140,4 +149,6 @@ def _shown(room: Room, entry: Entry) -> Shown | None:
         return None
     room_part, event_part = quote(room.room_id, safe=""), quote(entry.event_id, safe="")
     url = f"/rooms/{room_part}/files/{event_part}?type={quote(attachment.media_type, safe='')}"
-    return Shown(attachment, url if attachment.address else None, how(attachment.media_type))
+    if attachment.scan == "infected":
+        return Shown(attachment, None, "file", warning=url)
+    return Shown(attachment, url if attachment.address and attachment.safe else None, how(attachment.media_type))

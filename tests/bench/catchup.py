@@ -23,7 +23,7 @@ from tests.facility import Facility, facility
 
 EVENTS = int(os.environ.get("GRIFFIER_BENCH_BACKLOG", "10000"))
 ROOMS, SENDERS = 8, 4
-PAGES = (100, 300, 1000)  # events a page: the archiver's grow from 100 to what it can commit in its time
+PAGES = (100, 500, 1000)  # events a page: the archiver begins with 500 and goes by the time that a commit takes
 HELD = "SELECT count(*) >= $1 FROM record WHERE type = 'm.room.encrypted' AND sealed_payload IS NOT NULL"
 # Cheap to ask: asking is no part of what is measured. Stretches are noted with the first sync, and go with their last page.
 FETCHED = "SELECT bool_and(seen_at > $1) AND NOT EXISTS (SELECT FROM stretch) FROM seat"

@@ -58,6 +58,6 @@ def made(count: int, *, first: int = 0) -> Iterator[Made]:
         yield Made(room_id, event, json.dumps(said).encode())
 
 
-def public_key() -> str:
+def verifying() -> str:
     """The key of the server that signs, in base64."""
     return encode_base64(SIGNING.public_key().public_bytes_raw())

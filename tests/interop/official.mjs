@@ -1,9 +1,10 @@
 // The official's client: matrix-js-sdk with its Rust cryptography, in strict mode, driven over stdin and stdout by lines of JSON:
 // {"id": 1, "do": "send", ...} is answered by {"id": 1, "ok": ...} or {"id": 1, "error": "..."}.
 import { createInterface } from "node:readline";
-import { createClient, ClientEvent, EventType } from "matrix-js-sdk";
+import { createClient, ClientEvent, EventType, MatrixEvent, MatrixScheduler } from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 import { OnlySignedDevicesIsolationMode } from "matrix-js-sdk/lib/crypto-api/index.js";
+import { decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api/recovery-key.js";
 
 logger.setLevel("silent");
 for (const name of ["log", "info", "warn", "debug", "error", "trace"]) console[name] = () => {};
@@ -34,6 +35,10 @@ async function login({ homeserver, user, password }) {
         accessToken: answer.access_token,
         userId: answer.user_id,
         deviceId: answer.device_id,
+        localTimeoutMs: 30000,
+        // As always, but what the server has shown it has taken in is not sent again.
+        scheduler: new MatrixScheduler((event, attempts, error) =>
+            taken(event) ? -1 : MatrixScheduler.RETRY_BACKOFF_RATELIMIT(event, attempts, error)),
     });
     await client.initRustCrypto({ useIndexedDB: false });
     const crypto = client.getCrypto();
@@ -69,8 +74,8 @@ async function createRoom({ name, encrypted = true, invite = [], direct = false,
     return { room: room_id };
 }
 
-async function known(room) {
-    return until(() => client.getRoom(room)?.getMyMembership() === "join" && client.getRoom(room), 20000, `room ${room}`);
+async function known(room, timeout = 20000) {
+    return until(() => client.getRoom(room)?.getMyMembership() === "join" && client.getRoom(room), timeout, `room ${room}`);
 }
 
 async function send({ room, content, body, type = EventType.RoomMessage }) {
@@ -102,29 +107,44 @@ async function sendTimed({ room, bodies }) {
     return { sent };
 }
 
-// Until the server has it, each under one transaction id, as a client does that comes back from a tunnel.
-async function sendSurely({ room, bodies, gap_ms = 0 }) {
-    await known(room);
-    const ids = [];
-    for (const body of bodies) {
-        const txn = client.makeTxnId();
-        const end = Date.now() + 120000;
-        for (;;) {
-            try {
-                const { event_id } = await client.sendEvent(room, null, EventType.RoomMessage, { msgtype: "m.text", body }, txn);
-                ids.push(event_id);
-                break;
-            } catch (error) {
-                if (Date.now() > end) throw error;
-                await sleep(300);
-                const events = client.getRoom(room).getLiveTimeline().getEvents();
-                const failed = events.find((event) => event.getTxnId() === txn && event.status === "not_sent");
-                if (failed) client.cancelPendingEvent(failed);
-            }
-        }
-        if (gap_ms) await sleep(gap_ms);
+// Until the server has it, under one transaction id, as a client does that comes back from a tunnel. The local echo is the memory
+// of what is being sent: it is sent again as it is, encrypted once, and it takes on the event's id as soon as the server answers,
+// or shows the event although its answer was lost.
+async function surely(room, start) {
+    await known(room, 120000);
+    const txn = client.makeTxnId();
+    let problem = "";
+    const note = (error) => (problem = String(error?.message ?? error));
+    start(txn).catch(note);
+    const echo = client.getRoom(room).getEventForTxnId(txn);
+    for (const end = Date.now() + 120000; Date.now() < end; await sleep(20)) {
+        if (taken(echo)) return { event_id: echo.getId() };
+        if (echo.status !== "not_sent") continue;
+        await sleep(300);
+        if (echo.status === "not_sent") client.resendEvent(echo, client.getRoom(room)).catch(note);
     }
-    return { event_ids: ids };
+    throw new Error(`not taken in within two minutes (${echo.status}): ${problem}`);
+}
+
+const taken = (event) => event.getId().startsWith("$");
+
+async function sendSurely({ room, body, content, type = EventType.RoomMessage, redacts, reason, file }) {
+    const pointer = file && (await patiently(() => uploadEncrypted(file)));
+    const said = content ?? (pointer ? fileContent(file, pointer) : { msgtype: "m.text", body });
+    return surely(room, (txn) => redacts
+        ? client.redactEvent(room, null, redacts, txn, { reason })
+        : client.sendEvent(room, null, type, said, txn));
+}
+
+// Again while the server is away.
+async function patiently(work) {
+    for (const end = Date.now() + 120000; ; await sleep(500)) {
+        try {
+            return await work();
+        } catch (error) {
+            if (Date.now() > end) throw error;
+        }
+    }
 }
 
 async function waitInvite({ timeout_ms = 20000 }) {
@@ -157,8 +177,7 @@ async function waitForText({ room, text, timeout_ms = 20000 }) {
     return told(found);
 }
 
-async function sendFile({ room, name, mime, base64, msgtype = "m.file" }) {
-    await known(room);
+async function uploadEncrypted({ base64 }) {
     const plain = Buffer.from(base64, "base64");
     const key = await crypto.subtle.generateKey({ name: "AES-CTR", length: 256 }, true, ["encrypt"]);
     const iv = new Uint8Array(16);
@@ -168,14 +187,48 @@ async function sendFile({ room, name, mime, base64, msgtype = "m.file" }) {
     const unpadded = (bytes) => Buffer.from(bytes).toString("base64").replace(/=+$/, "");
     const { content_uri } = await client.uploadContent(new Blob([data]), { type: "application/octet-stream" });
     const jwk = await crypto.subtle.exportKey("jwk", key);
-    const file = {
+    return {
         v: "v2", url: content_uri, iv: unpadded(iv), hashes: { sha256: unpadded(hash) },
         key: { alg: "A256CTR", ext: true, k: jwk.k, key_ops: ["encrypt", "decrypt"], kty: "oct" },
     };
-    return send({ room, content: { msgtype, body: name, info: { mimetype: mime, size: plain.length }, file } });
+}
+
+function fileContent({ name, mime, base64, msgtype = "m.file" }, file) {
+    return { msgtype, body: name, info: { mimetype: mime, size: Buffer.from(base64, "base64").length }, file };
+}
+
+async function sendFile({ room, ...file }) {
+    await known(room);
+    return send({ room, content: fileContent(file, await uploadEncrypted(file)) });
+}
+
+// As a person does who has lost every device: signs in anew with no keys, restores the backup with the recovery key, reads events.
+async function restoreBackup({ homeserver, user, password, recovery_key: recovery, events }) {
+    const answer = await createClient({ baseUrl: homeserver }).loginRequest({
+        type: "m.login.password", identifier: { type: "m.id.user", user }, password,
+    });
+    const restorer = createClient({
+        baseUrl: homeserver, accessToken: answer.access_token, userId: answer.user_id, deviceId: answer.device_id,
+    });
+    await restorer.initRustCrypto({ useIndexedDB: false });
+    const crypto = restorer.getCrypto();
+    const info = await crypto.getKeyBackupInfo();
+    const key = decodeRecoveryKey(recovery);
+    await crypto.storeSessionBackupPrivateKey(key, info.version);
+    const trust = await crypto.isKeyBackupTrusted(info);
+    const restored = await crypto.restoreKeyBackup();
+    const bodies = [];
+    for (const raw of events) {
+        const event = new MatrixEvent(raw);
+        await restorer.decryptEventIfNeeded(event);
+        bodies.push(event.isDecryptionFailure() ? null : event.getContent().body);
+    }
+    await restorer.logout(true);
+    return { ...restored, bodies, matches: trust.matchesDecryptionKey, version: info.version };
 }
 
 const actions = {
+    restore_backup: restoreBackup,
     login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
     send_file: sendFile, send_surely: sendSurely, send_timed: sendTimed,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
@@ -192,6 +245,10 @@ const actions = {
     },
     rename: async ({ name }) => client.setDisplayName(name),
     upgrade: async ({ room, version }) => ({ room: (await client.upgradeRoom(room, version)).replacement_room }),
+    wait_member: async ({ room, user }) => {
+        await until(() => client.getRoom(room)?.getMember(user), 120000, `${user} in ${room}`);
+        return {};
+    },
     new_session: async ({ room }) => { await client.getCrypto().forceDiscardSession(room); return {}; },
     redact: async ({ room, event_id, reason }) => client.redactEvent(room, event_id, undefined, { reason }),
     quit: async () => {

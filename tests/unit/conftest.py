@@ -30,6 +30,7 @@ class Archive:
     vault: Vault
     other: Vault
     url: str
+    key: FileKey
 
     def arrival(self, content: dict, room: str, **more) -> Arrival:
         """An event as a homeserver gives it."""
@@ -84,7 +85,7 @@ async def archive(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -
             async with tenant_tx(pool, org) as tx:
                 await Vault.set_up(tx, org, f"organisatie {org}", key)
                 vaults.append(await Vault.open(tx, org, key))
-        yield Archive(pool, *vaults, postgres_url)
+        yield Archive(pool, *vaults, postgres_url, key)
 
 
 @pytest.fixture

@@ -1,30 +1,42 @@
 """The signed event, checked against Synapse's own implementation as the oracle."""
 
 import contextlib
+import hashlib
 import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from signedjson.key import generate_signing_key, get_verify_key
 from synapse.api.room_versions import KNOWN_ROOM_VERSIONS
-from synapse.crypto.event_signing import add_hashes_and_signatures
+from synapse.crypto.event_signing import (
+    add_hashes_and_signatures,
+    check_event_content_hash,
+    compute_content_hash,
+    compute_event_reference_hash,
+    compute_event_signature,
+)
 from synapse.events import make_event_from_dict
 from synapse.synapse_rust.events import redact_event_dict as prune_event_dict
-from unpaddedbase64 import encode_base64
+from unpaddedbase64 import decode_base64, encode_base64
 
 from archiver.ledger.canonical import HostileJson, canonical, column, parse, parse_object
 from archiver.ledger.event import (
+    Checks,
     Rules,
+    VerifyKey,
     check,
+    content_hash,
     event_id,
     examine,
+    lacking,
+    public_key,
     redacted_form,
+    responsible,
     signed_form,
     signers,
     verify_json,
-    verify_key,
     write,
 )
 
@@ -43,14 +55,16 @@ contents = st.dictionaries(
 )
 SERVER = "rijk.example"
 SIGNING = generate_signing_key("a1")
-KEYS = {(SERVER, "ed25519:a1"): verify_key(encode_base64(get_verify_key(SIGNING).encode()))}
+SENT = 1764000000000  # when the events below were sent
+KEY = public_key(encode_base64(get_verify_key(SIGNING).encode()))
+KEYS = {(SERVER, "ed25519:a1"): VerifyKey(KEY, SENT + 1)}
 
 
 def signed_by_synapse(version: str, content: dict, kind: str = "m.room.message") -> tuple[dict, str]:
     """A PDU hashed and signed by Synapse, and the id that Synapse gives it."""
     event = {
         "type": kind, "room_id": "!zaal:rijk.example", "sender": "@minister:rijk.example", "content": content, "depth": 7,
-        "origin_server_ts": 1764000000000, "origin": SERVER, "hashes": {}, "signatures": {},
+        "origin_server_ts": SENT, "origin": SERVER, "hashes": {}, "signatures": {},
         "prev_events": [], "auth_events": [], "unsigned": {"age": 3},
     }  # fmt: skip
     if version in ("1", "2"):
@@ -93,6 +107,178 @@ def test_a_signature_by_an_unknown_key_is_named_not_trusted():
     event, expected = signed_by_synapse("11", {"body": "ja"})
     checks = check(signed_form(event, Rules("11")), expected, Rules("11"), {})
     assert (checks.signed_by, checks.unsigned_by) == ((), (SERVER,))
+
+
+@pytest.mark.parametrize(("version", "good"), [(version, int(version) < 5) for version in VERSIONS])
+def test_from_version_5_on_a_signature_counts_only_while_its_key_is_valid(version, good):
+    event, expected = signed_by_synapse(version, {"body": "te laat"})
+    pdu, rules = signed_form(event, Rules(version)), Rules(version)
+    for until, counts in ((SENT, True), (SENT - 1, good)):
+        keys = {(SERVER, "ed25519:a1"): VerifyKey(KEY, until)}
+        checks = check(pdu, expected, rules, keys)
+        assert (checks.signed_by, checks.unsigned_by) == (((SERVER,), ()) if counts else ((), (SERVER,)))
+        assert lacking(pdu, rules, keys) == (set() if counts else {SERVER})
+
+
+@pytest.mark.parametrize("sent", [None, "1764000000000", 1.764e12, 2**80])
+def test_an_event_without_a_time_that_can_be_compared_is_signed_by_no_key(sent):
+    event, _ = signed_by_synapse("11", {"body": "ja"})
+    assert check(signed_form(event | {"origin_server_ts": sent}, Rules("11")), None, Rules("11"), KEYS).signed_by == ()
+
+
+def test_the_servers_that_must_sign_are_those_of_the_sender_the_invited_and_the_one_who_let_somebody_in():
+    content = {"join_authorised_via_users_server": "@a:drie"}
+    event = {"type": "m.room.member", "sender": "@a:een", "state_key": "@b:twee:8448", "content": content}
+    assert responsible(event) == {"een", "twee:8448", "drie"}
+    assert responsible({"type": "m.room.message", "sender": "@a:een", "state_key": "@b:twee", "content": 3}) == {"een"}
+    assert responsible({"type": "m.room.member", "sender": 3, "state_key": None, "content": []}) == set()
+
+
+def full_event(version: str, kind: str, content: dict, sent: int, extra: dict, state_key: str | None) -> dict:
+    """An event with everything in it that a redaction may take or leave."""
+    event = {
+        "type": kind, "room_id": "!z:x", "sender": "@a:rijk.example", "content": content, "depth": 1, "origin": SERVER,
+        "origin_server_ts": sent, "hashes": {}, "signatures": {}, "prev_events": [], "auth_events": [], "unsigned": {"age": 1},
+        **extra, **({} if state_key is None else {"state_key": state_key}),
+    }  # fmt: skip
+    if version in ("1", "2"):
+        event["event_id"] = "$oud:rijk.example"
+    return event
+
+
+@given(
+    version=st.sampled_from(VERSIONS),
+    kind=st.one_of(st.sampled_from(KINDS), st.text(max_size=12)),
+    content=contents,
+    sent=st.integers(0, 2**53 - 1),
+    extra=st.dictionaries(st.sampled_from(["membership", "prev_state", "redacts", "x", "age_ts"]), scalars),
+    state_key=st.one_of(st.none(), st.text(max_size=6)),
+)
+@settings(max_examples=500)
+def test_whatever_an_event_holds_its_id_hash_and_signature_are_synapses(version, kind, content, sent, extra, state_key):
+    rules, theirs = Rules(version), KNOWN_ROOM_VERSIONS[version]
+    state_key = "" if kind == "m.room.create" else state_key
+    event = full_event(version, kind, content, sent, extra, state_key)
+    event["hashes"] = {"sha256": encode_base64(compute_content_hash({**event}, hashlib.sha256)[1])}
+    event["signatures"] = compute_event_signature(theirs, {**event}, SERVER, SIGNING)
+    pdu = signed_form(event, rules)
+    if theirs.msc4291_room_ids_as_hashes and kind == "m.room.create":
+        event.pop("room_id")  # a version 12 create event has none: what Synapse signs lacks it too
+        event["hashes"] = {"sha256": encode_base64(compute_content_hash({**event}, hashlib.sha256)[1])}
+        event["signatures"] = compute_event_signature(theirs, {**event}, SERVER, SIGNING)
+        pdu = signed_form({**event, "room_id": "!z:x"}, rules)
+    if theirs.updated_redaction_rules and kind == "m.room.redaction":
+        event.pop("redacts", None)  # Synapse's client API puts it there: it is not part of what was signed
+        event["hashes"] = {"sha256": encode_base64(compute_content_hash({**event}, hashlib.sha256)[1])}
+        event["signatures"] = compute_event_signature(theirs, {**event}, SERVER, SIGNING)
+        pdu = signed_form(event, rules)
+    made = make_event_from_dict(json.loads(json.dumps(event)), theirs)
+    assert content_hash(pdu) == event["hashes"]["sha256"]
+    assert check_event_content_hash(made)
+    if rules.id_is_hash:
+        digest = compute_event_reference_hash(made)[1]
+        assert decode_base64(event_id(pdu, rules)[1:].replace("-", "+").replace("_", "/")) == digest
+    assert event_id(pdu, rules) == made.event_id
+    keys = {(SERVER, "ed25519:a1"): VerifyKey(KEY, sent)}
+    assert check(pdu, made.event_id, rules, keys) == Checks(True, True, (SERVER,), ())
+
+
+SPECIAL = {
+    "m.room.create": {"creator": "@a:x", "room_version": "11", "m.federate": True, "predecessor": {"room_id": "!y:x"}},
+    "m.room.member": {
+        "membership": "join", "displayname": "A", "join_authorised_via_users_server": "@b:x",
+        "third_party_invite": {"display_name": "B", "signed": {"mxid": "@b:x", "token": "t"}},
+    },
+    "m.room.power_levels": {
+        "ban": 50, "events": {"m.room.name": 50}, "events_default": 0, "invite": 50, "kick": 50, "redact": 50,
+        "state_default": 50, "users": {"@a:x": 100}, "users_default": 0, "notifications": {"room": 50},
+    },
+    "m.room.join_rules": {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": "!y:x"}], "extra": 1},
+    "m.room.history_visibility": {"history_visibility": "joined", "extra": 1},
+    "m.room.aliases": {"aliases": ["#a:x"], "extra": 1},
+    "m.room.redaction": {"redacts": "$x", "reason": "vergissing"},
+    "m.room.tombstone": {"body": "verhuisd", "replacement_room": "!y:x"},
+    "m.room.message": {"body": "weg", "msgtype": "m.text"},
+    "m.room.encrypted": {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "…", "session_id": "s"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_each_special_event_is_redacted_as_synapse_does_and_keeps_its_id(version, kind):
+    extra = {"membership": "join", "prev_state": [], "redacts": "$x"}
+    state_key = {"m.room.create": "", "m.room.member": "@b:x"}.get(kind)
+    event = full_event(version, kind, SPECIAL[kind], SENT, extra, state_key)
+    theirs = prune_event_dict(KNOWN_ROOM_VERSIONS[version], json.loads(json.dumps(event)))
+    theirs.pop("unsigned", None)
+    rules = Rules(version)
+    ours = redacted_form(signed_form(event, rules), rules)
+    assert ours == theirs
+    assert event_id(signed_form(theirs, rules), rules) == event_id(signed_form(event, rules), rules)
+
+
+@pytest.mark.parametrize("invite", [{}, {"x": 1}, {"signed": None}, {"signed": {"mxid": "@a:x"}, "x": 1}, 3, None, []])
+@pytest.mark.parametrize("version", ["10", "11", "12"])
+def test_a_third_party_invite_of_any_shape_is_redacted_as_synapse_does(version, invite):
+    event = full_event(version, "m.room.member", {"membership": "invite", "third_party_invite": invite}, SENT, {}, "@b:x")
+    theirs = prune_event_dict(KNOWN_ROOM_VERSIONS[version], json.loads(json.dumps(event)))
+    assert redacted_form(signed_form(event, Rules(version)), Rules(version))["content"] == theirs["content"]
+
+
+# Matrix specification, appendix "Cryptographic Test Vectors".
+VECTOR_SEED = "YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1"
+VECTOR_KEY = Ed25519PrivateKey.from_private_bytes(decode_base64(VECTOR_SEED))
+VECTOR_KEYS = {
+    ("domain", "ed25519:1"): VerifyKey(public_key(encode_base64(VECTOR_KEY.public_key().public_bytes_raw())), 1_000_000)
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "signature"),
+    [
+        ({}, "K8280/U9SSy9IVtjBuVeLr+HpOB4BQFWbg+UZaADMtTdGYI7Geitb76LTrr5QV/7Xg4ahLwYGYZzuHGZKM5ZAQ"),
+        (
+            {"one": 1, "two": "Two"},
+            "KqmLSbO39/Bzb0QIYE82zqLwsA+PDzYIpIRA2sRQ4sL53+sN6/fpNSoqE7BP7vBZhG6kYdD13EIMJpvhJI+6Bw",
+        ),
+    ],
+)
+def test_the_specifications_vectors_of_signed_json(value, signature):
+    key = encode_base64(VECTOR_KEY.public_key().public_bytes_raw())
+    assert verify_json(value | {"signatures": {"domain": {"ed25519:1": signature}}}, "domain", "ed25519:1", key)
+    assert encode_base64(VECTOR_KEY.sign(canonical(value))) == signature
+
+
+@pytest.mark.parametrize(
+    ("event", "digest", "signature"),
+    [
+        (
+            {
+                "room_id": "!x:domain", "sender": "@a:domain", "origin": "domain", "origin_server_ts": 1000000, "type": "X",
+                "content": {}, "prev_events": [], "auth_events": [], "depth": 3, "unsigned": {"age_ts": 1000000},
+            },
+            "5jM4wQpv6lnBo7CLIghJuHdW+s2CMBJPUOGOC89ncos",
+            "KxwGjPSDEtvnFgU00fwFz+l6d2pJM6XBIaMEn81SXPTRl16AqLAYqfIReFGZlHi5KLjAWbOoMszkwsQma+lYAg",
+        ),
+        (
+            {
+                "content": {"body": "Here is the message content"}, "event_id": "$0:domain", "origin": "domain",
+                "origin_server_ts": 1000000, "type": "m.room.message", "room_id": "!r:domain", "sender": "@u:domain",
+                "unsigned": {"age_ts": 1000000},
+            },
+            "onLKD1bGljeBWQhWZ1kaP9SorVmRQNdN5aM2JYU2n/g",
+            "Wm+VzmOUOz08Ds+0NTWb1d4CZrVsJSikkeRxh6aCcUwu6pNC78FunoD7KNWzqFn241eYHYMGCA5McEiVPdhzBA",
+        ),
+    ],
+    ids=["minimal", "redactable"],
+)  # fmt: skip
+def test_the_specifications_vectors_of_signed_events(event, digest, signature):
+    assert content_hash(event) == digest
+    pdu = event | {"hashes": {"sha256": digest}, "signatures": {"domain": {"ed25519:1": signature}}}
+    checks = check(pdu, None, Rules("1"), VECTOR_KEYS)
+    assert checks == Checks(True, True, ("domain",), ())
+    redacted = redacted_form(pdu, Rules("1"))
+    assert check(redacted, None, Rules("1"), VECTOR_KEYS) == Checks(True, event["content"] == {}, ("domain",), ())
 
 
 @given(version=st.sampled_from(VERSIONS), kind=st.sampled_from(KINDS), content=contents)

@@ -1,5 +1,6 @@
 """The ledger on a real Postgres: appended once, never altered, sealed, one organisation's own."""
 
+import contextlib
 import dataclasses
 
 import asyncpg
@@ -9,7 +10,7 @@ from archiver.db import migrate, tenant_tx
 from archiver.ledger.audit import note
 from archiver.ledger.event import Checks, Rules
 from archiver.ledger.record import COLUMNS, Arrival, Reading, append, moment, set_payloads, unseal
-from archiver.ledger.sealing import SealingError
+from archiver.ledger.sealing import SealingError, Vault
 from archiver.reading.message import compose
 from tests.unit.conftest import Archive, dump
 
@@ -25,6 +26,20 @@ async def test_replaying_a_batch_changes_nothing(archive, room):
     one, two = (archive.arrival({"body": body}, room) for body in ("een", "twee"))
     assert len(await add(archive, one, two, one)) == 2
     assert await add(archive, two, one) == set()
+
+
+async def test_a_data_key_whose_transaction_failed_seals_nothing_more(archive, room):
+    """A full disk or a stopped database at the first message of a room: what is sealed afterwards must open after a restart."""
+    with contextlib.suppress(ConnectionError):
+        async with tenant_tx(archive.pool, 1) as tx:
+            await append(tx, archive.vault, [archive.arrival({"body": "nooit bewaard"}, room)])
+            await append(tx, archive.vault, [archive.arrival({"body": "ook niet"}, room)])
+            raise ConnectionError
+    await add(archive, archive.arrival({"body": "wel bewaard"}, room))
+    async with tenant_tx(archive.pool, 1) as tx:
+        restarted = await Vault.open(tx, 1, archive.key)
+        [record] = await unseal(tx, restarted, await tx.fetch(ALL, room))
+    assert record.content == {"body": "wel bewaard"}
 
 
 async def test_what_is_opened_is_what_arrived(archive, room):

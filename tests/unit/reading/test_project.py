@@ -1,6 +1,9 @@
 """The reading view and search on a real Postgres."""
 
+import dataclasses
 import secrets
+
+import pytest
 
 from archiver.db import tenant_tx
 from archiver.ledger.record import append
@@ -57,3 +60,24 @@ async def test_a_rebuild_gives_exactly_the_view_that_was_kept_up_to_date(archive
     await rebuild(archive.pool, archive.vault, lambda done, total: None)
     async with tenant_tx(archive.pool, 1) as tx:
         assert [dict(row) for row in await tx.fetch(VIEW, room)] == before
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"content": {"msgtype": "m.text", "body": "x", "m.relates_to": {"m.in_reply_to": {"event_id": "$a\0"}}}},
+        {"content": {"msgtype": "m.text", "body": "x", "m.relates_to": {"m.in_reply_to": {"event_id": "$\ud800"}}}},
+        {"content": {"msgtype": "m.text", "body": "x", "nl.griffier.source": {"network": "whats\0app"}}},
+        {"content": {}, "unsigned": {"redacted_because": {"sender": "@kwaad\0:x", "content": {}}}},
+    ],
+    ids=["nul-reply", "surrogate-reply", "network", "deleter"],
+)
+async def test_what_no_column_can_hold_does_not_stop_the_reading_view(archive, room, more):
+    """One such message would stop the view of every room for good: it is the next one to be read at each attempt."""
+    odd = archive.arrival({"body": "x"}, room)
+    odd = dataclasses.replace(odd, event=odd.event | more)
+    async with tenant_tx(archive.pool, 1) as tx:
+        await append(tx, archive.vault, [odd, archive.arrival({"msgtype": "m.text", "body": "buur"}, room)])
+    await project(archive)
+    async with tenant_tx(archive.pool, 1) as tx:
+        assert len(await tx.fetch(VIEW, room)) == 2
