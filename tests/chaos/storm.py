@@ -148,7 +148,7 @@ class Storm:
         disk = self._disks[name]
         self.log.append(f"fill the disk of the {name}")
         await asyncio.to_thread(disk.fill)
-        if name == "database" and self._chance.random() < 0.5:
+        if name == "database" and self._chance.random() < 0.7:
             await self._database.begin_new_log_file()
         await self._for(0.5, 3)
         disk.free()

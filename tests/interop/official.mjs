@@ -71,8 +71,8 @@ async function createRoom({ name, encrypted = true, invite = [], direct = false,
         name, invite, is_direct: direct, preset: direct ? "trusted_private_chat" : "private_chat", initial_state: state,
         power_level_content_override: power_levels,
     });
-    // Until it knows that the room is encrypted, the client would send in the clear.
-    if (encrypted) await until(() => client.getCrypto().isEncryptionEnabledInRoom(room_id), 20000, `${room_id} encrypted`);
+    // A client that has been told of the room but not yet of its encryption would send in the clear.
+    if (encrypted) await until(() => client.getRoom(room_id)?.hasEncryptionStateEvent(), 120000, "the room's encryption");
     return { room: room_id };
 }
 
