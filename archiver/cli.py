@@ -195,6 +195,7 @@ async def canary(settings: Settings, args: argparse.Namespace) -> int:
     """The canary: rounds until stopped, or one; exit code 1 when that one is incomplete."""
     from archiver.oversight import canary as canaries
     from archiver.oversight.rounds import Round
+    from archiver.stopping import or_stop
 
     def tell(done: Round) -> None:
         took = ", ".join(f"{part} {milliseconds} ms" for part, milliseconds in done.took.items())
@@ -210,7 +211,7 @@ async def canary(settings: Settings, args: argparse.Namespace) -> int:
         if not args.once:
             await canaries.run(settings, pool, vault, stop, tell)
             return 0
-        done = await canaries.or_stop(canaries.once(settings, pool, vault), stop)
+        done = await or_stop(canaries.once(settings, pool, vault), stop)
     if done is not None:
         tell(done)
     return 0 if done is not None and done.complete else 1

@@ -18,6 +18,7 @@ from archiver.capture.history import FILTER
 from archiver.db import Pool, tenant_tx
 from archiver.ledger.canonical import JsonObject, column
 from archiver.ledger.graph import NOT_HELD, NOT_VISIBLE, WITHHELD
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +72,7 @@ class Gaps:
             for gap in due:
                 await self._look_for(gap)
             if not due:
-                try:
-                    await asyncio.wait_for(stop.wait(), 0.5)
-                except TimeoutError:
-                    continue
+                await pause(stop, 0.5)
 
     async def _look_for(self, gap: Any) -> None:
         room_id, event_id = place = gap["room_id"], gap["event_id"]

@@ -18,6 +18,7 @@ from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.commit import Checked, Committer
 from archiver.db import Pool, tenant_tx
 from archiver.ledger.canonical import JsonObject, column
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class History:
                 if page is not None:
                     await fetched.put(page)
             if not turn:
-                await _pause(stop, 0.2)
+                await pause(stop, 0.2)
 
     async def _check(self, fetched: Queue[Fetched], checked: Queue[tuple[Fetched, Checked]]) -> None:
         while True:
@@ -160,10 +161,3 @@ class History:
 
 def _events(value: Any) -> tuple[JsonObject, ...]:
     return tuple(event for event in value if isinstance(event, dict)) if isinstance(value, list) else ()
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

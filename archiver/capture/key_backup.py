@@ -9,7 +9,6 @@ Source: Matrix specification, client-server API, "Server-side key backups", `m.m
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import secrets
@@ -26,6 +25,7 @@ from archiver.capture.seat import Seat
 from archiver.db import Pool, tenant_tx
 from archiver.ledger.canonical import JsonObject, column
 from archiver.ledger.event import verify_json
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +73,7 @@ class KeyBackup:
                 wait = min(MAX_WAIT, 5.0 * 2**failures)
                 log.warning("Room keys can't be backed up now: %s", error)
             if wait:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), wait)
+                await pause(stop, wait)
 
     async def upload(self) -> int:
         """Upload the next batch; returns how many sessions it held. Raises MatrixError, HomeserverUnreachable."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import logging
@@ -20,6 +19,7 @@ from archiver.ledger.canonical import HostileJson, JsonObject, parse_object
 from archiver.ledger.files import FileStore, StoreError
 from archiver.ledger.record import Arrival, Record, moment
 from archiver.ledger.sealing import Vault, bound, month_of
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Fetcher:
             await tx.execute(NO_LONGER_TOO_LARGE, self._vault.org, self._limit)
         while not stop.is_set():
             if not await self.fetch_due():
-                await _pause(stop, 0.5)
+                await pause(stop, 0.5)
 
     async def fetch_due(self) -> int:
         """Fetch the next few files that are due; returns how many there were."""
@@ -228,8 +228,3 @@ def decrypt(content: bytes, source: JsonObject) -> bytes:
         return bytes(decrypt_attachment(content, key, told, start))
     except (EncryptionError, TypeError, ValueError, AttributeError) as error:
         raise UnusableKey(f"its key can't be used ({type(error).__name__})") from None
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

@@ -16,6 +16,7 @@ from archiver.capture.keystore import NewSession
 from archiver.capture.megolm import ALGORITHM
 from archiver.db import Pool, tenant_tx
 from archiver.ledger.canonical import JsonObject, column
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +68,7 @@ class Mender:
                 await self._ask_for_keys()
             except CaptureError as error:
                 log.warning("Devices can't be asked about now: %s", error)
-            try:
-                await asyncio.wait_for(stop.wait(), 0.5)
-            except TimeoutError:
-                continue
+            await pause(stop, 0.5)
 
     async def _know_devices(self) -> None:
         """Keep what the homeserver shows of the devices that gave us keys: who vouched for them, at this time."""

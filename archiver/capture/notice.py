@@ -14,6 +14,7 @@ from archiver.capture.seat import Seat
 from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger import alarm
 from archiver.ledger.canonical import JsonObject, column
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +78,7 @@ class Notices:
             for row in rows:
                 if self._later.get(row["room_id"], 0) <= now:
                     await self._try(row["room_id"], row["notice_event_id"], row["notices_lost"], now)
-            try:
-                await asyncio.wait_for(stop.wait(), 0.5)
-            except TimeoutError:
-                continue
+            await pause(stop, 0.5)
 
     async def _try(self, room_id: str, event_id: str | None, lost: int, now: float) -> None:
         try:

@@ -19,6 +19,7 @@ from typing import Any
 from archiver.db import Pool, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import SealingError, Vault
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,7 @@ class Scanner:
             return
         while not stop.is_set():
             if not await self.scan_due():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), 0.5)
+                await pause(stop, 0.5)
 
     async def scan_due(self) -> int:
         """Scan the next few files that are due; returns how many there were."""

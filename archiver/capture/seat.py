@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import logging
 import secrets
@@ -25,6 +24,7 @@ from archiver.db import Connection, Pool, as_organisation, tenant_tx
 from archiver.ledger.canonical import parse_object
 from archiver.ledger.sealing import Vault
 from archiver.settings import Archiver
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -237,6 +237,5 @@ async def _take(connection: Connection, seat: Seat, stop: asyncio.Event) -> bool
             frozen = await tx.fetchval(FROZEN, seat.org, seat.user_id)
         if frozen and await connection.fetchval(UNSEAT, name):
             log.warning("The process that drives %s has said nothing for %d s: it was unseated.", seat.user_id, FROZEN_AFTER)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.2)
+        await pause(stop, 0.2)
     return False

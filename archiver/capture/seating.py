@@ -12,6 +12,7 @@ from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.seat import Seat
 from archiver.homeserver.scope import Scope, share
 from archiver.ledger import alarm
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,7 @@ class Seating:
                     await self._see_to(room)
             except CaptureError as error:
                 log.warning("The rooms of the homeserver can't be listed: %s", error)
-            try:
-                await asyncio.wait_for(stop.wait(), AGAIN)
-            except TimeoutError:
-                continue
+            await pause(stop, AGAIN)
 
     async def _rooms(self) -> AsyncIterator[dict[str, Any]]:
         """Every room that somebody here is in."""

@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 
@@ -33,6 +32,7 @@ from archiver.ledger.canonical import HostileJson, JsonObject
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Archiver, Settings
+from archiver.stopping import or_stop, pause
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ async def _again(what: str, work: Callable[[], Awaitable[None]], stop: asyncio.E
         if asyncio.get_running_loop().time() - began > 30:
             delay = 0.5
         if not stop.is_set():
-            await _pause(stop, delay)
+            await pause(stop, delay)
             delay = min(delay * 2, 30)
 
 
@@ -155,7 +155,7 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
     """The live stream: the next page is asked for only when this one is committed (promise 1)."""
     wait = 0.0  # the first answer comes at once, so that a restarted archiver does not stay "not capturing" in a quiet hour
     while not stop.is_set():
-        answer = await _or_stop(_ask(settings, server, seat, wait), stop)
+        answer = await or_stop(_ask(settings, server, seat, wait), stop)
         if answer is None:
             return
         try:
@@ -173,18 +173,6 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
         few = olm.uploaded_key_count is not None and olm.uploaded_key_count < olm.account.max_one_time_keys * FULL_POOL
         if few or page.needs_fallback_key:
             await seat.publish_keys(server, fallback=page.needs_fallback_key)
-
-
-async def _or_stop(asking: Coroutine[Any, Any, JsonObject], stop: asyncio.Event) -> JsonObject | None:
-    """The answer, or None when told to stop first; whatever happens, no request is left running."""
-    tasks = [asyncio.create_task(asking), asyncio.create_task(stop.wait())]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return tasks[0].result() if tasks[0].done() else None  # type: ignore[return-value]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ask(settings: Settings, server: Homeserver, seat: Seat, wait: float) -> JsonObject:
@@ -220,10 +208,3 @@ async def _say_stopped(seat: Seat) -> None:
         await seat.stopped("stopped")
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         log.warning("The database can't be told that capture has stopped; readiness goes by the age of the last sync.")
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

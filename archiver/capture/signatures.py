@@ -17,6 +17,7 @@ from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.event import KeyRing, Rules, check, lacking, signed_form
 from archiver.ledger.record import COLUMNS, Arrival, unseal
 from archiver.ledger.sealing import Vault
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +93,7 @@ class Signatures:
                 due = await tx.fetch(DUE, self._vault.org)
             for row in due:
                 await self.ask(row["server_name"], row["attempts"])
-            try:
-                await asyncio.wait_for(stop.wait(), 1.0)
-            except TimeoutError:
-                continue
+            await pause(stop, 1.0)
 
     async def ask(self, server_name: str, attempts: int) -> int:
         """Ask one server and check what waited for it; returns how many events were settled."""

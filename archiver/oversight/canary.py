@@ -11,11 +11,11 @@ import asyncio
 import fcntl
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import aiohttp
 import asyncpg
@@ -32,6 +32,7 @@ from archiver.oversight.participant import Participant, ParticipantError
 from archiver.oversight.rounds import DELETION, EDIT, FILE, MESSAGE, PARTS, Round
 from archiver.reading.project import fetch
 from archiver.settings import Settings, SettingsError
+from archiver.stopping import or_stop, pause
 
 log = logging.getLogger(__name__)
 
@@ -195,19 +196,7 @@ async def run(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.Event,
             tell(done)
         except NO_DATABASE as error:
             log.error("The canary's round could not be noted: %s", str(error) or type(error).__name__)  # noqa: TRY400
-        await _pause(stop, settings.canary.every * 60 - (loop.time() - began))
-
-
-async def or_stop(work: Coroutine[Any, Any, Round], stop: asyncio.Event) -> Round | None:
-    """The round of `work`, or None when told to stop first; nothing is left running."""
-    tasks = [asyncio.create_task(work), asyncio.create_task(stop.wait())]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return tasks[0].result() if tasks[0].done() else None  # type: ignore[return-value]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await pause(stop, settings.canary.every * 60 - (loop.time() - began))
 
 
 async def watch(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
@@ -218,7 +207,7 @@ async def watch(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.Even
             await notice_absence(tx, settings, since, datetime.now(UTC))
         if not settings.canary.every:
             return
-        await _pause(stop, min(WATCH_EVERY, settings.canary.every * 60))
+        await pause(stop, min(WATCH_EVERY, settings.canary.every * 60))
 
 
 async def notice_absence(tx: Connection, settings: Settings, since: datetime, now: datetime) -> None:
@@ -250,12 +239,3 @@ def _lock_file(folder: Path) -> TextIO:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     return (folder / "lock").open("w")
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    if seconds <= 0:
-        return
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from archiver.ledger.record import COLUMNS, Record, unseal
 from archiver.ledger.sealing import Vault
 from archiver.reading.message import Message, compose, is_message
 from archiver.reading.words import BlindIndex
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +122,7 @@ async def run(pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
             fetching = taken == BATCH and await tx.fetchval(FETCHING, vault.org)
         rest = 0.2 if taken == 0 else (clock() - began) * REST if fetching else 0
         if rest:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), rest)
+            await pause(stop, rest)
 
 
 async def rebuild(pool: Pool, vault: Vault, progress: Callable[[int, int], None]) -> int:

@@ -126,6 +126,7 @@ async def test_a_round_is_complete_and_once_the_archive_stops_everything_says_so
     await asyncio.sleep(5.1)  # for so long the metrics stay as they are
     seen = await metrics(url)
     assert (seen["griffier_canary_complete",], seen["griffier_alarms", "canary"]) == (0, 1)
+    assert seen["griffier_capturing", archive.user_id] == 0
     assert seen["griffier_canary_completeness_ratio",] == pytest.approx(8 / 12)
 
     process.send_signal(signal.SIGCONT)

@@ -130,7 +130,7 @@ async def test_a_strict_client_withholds_from_a_device_that_is_not_signed_and_gi
         looked = await archive.run("doctor", "--json")
         assert looked.stdout, looked.stderr
         sick = json.loads(looked.stdout)["findings"]
-        assert [found["problem"] for found in sick if found["what"] == "the archiver's device" and found["problem"]]
+        assert [found["problem"] for found in sick if found["what"] == f"the device of {user_id}" and found["problem"]]
 
         first.terminate()
         await first.wait()
