@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 TAKE = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 FIND = "SELECT device_id, sealed_secrets, sync_token, account FROM seat WHERE org = $1 AND user_id = $2"
-ADD = "INSERT INTO seat (org, user_id, device_id, sealed_secrets) VALUES ($1, $2, $3, $4)"
+ADD = "INSERT INTO seat (org, user_id, device_id, sealed_secrets, alive_at) VALUES ($1, $2, $3, $4, now())"
 KEEP_SECRETS = "UPDATE seat SET sealed_secrets = $3, device_id = $4 WHERE org = $1 AND user_id = $2"
 SIGNED = """
     UPDATE seat SET signed_at = CASE WHEN $3 THEN now() END, capturing = capturing AND $3,
