@@ -50,7 +50,7 @@ class Arrival:
     @property
     def deletes(self) -> tuple[str, str] | None:
         """(room id, event id) of what it deletes, if it deletes something."""
-        kind, target = relation(self.event)
+        kind, target = relation(self.event, self.rules)
         return (self.room_id, target) if kind == "m.redaction" and target else None
 
     @property
@@ -69,12 +69,16 @@ def moment(milliseconds: Any) -> datetime:
         return MAX_TIME
 
 
-def relation(event: JsonObject) -> tuple[str | None, str | None]:
-    """(relation type, related event id) of an event; a redaction is the relation `m.redaction`."""
+def relation(event: JsonObject, rules: Rules) -> tuple[str | None, str | None]:
+    """(relation type, related event id) of an event; a redaction is the relation `m.redaction`.
+
+    What a redaction deletes stands in the one place that its room's version names (room version 11, "Redactions"): whatever its
+    sender wrote in the other was never authorised.
+    """
     content = event.get("content")
     content = content if isinstance(content, dict) else {}
     if event.get("type") == "m.room.redaction":
-        target = content.get("redacts") or event.get("redacts")
+        target = (content if rules.redacts_in_content else event).get("redacts")
         return "m.redaction", column(target) if isinstance(target, str) else None
     related = content.get("m.relates_to")
     if not isinstance(related, dict):
@@ -159,7 +163,7 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
                 arrival.room_id, arrival.event_id, column(arrival.type),
                 column(state_key) if isinstance(state_key, str) else None,
                 column(sender) if isinstance(sender, str) else "?", sent_at,
-                min(max(depth, 0), 2**63 - 1) if isinstance(depth, int) else 0, *relation(event),
+                min(max(depth, 0), 2**63 - 1) if isinstance(depth, int) else 0, *relation(event, arrival.rules),
                 arrival.checks.id_matches, arrival.checks.content_matches,
                 " ".join(map(column, arrival.checks.signed_by)), " ".join(map(column, arrival.checks.unsigned_by)),
                 column(arrival.session_id) if arrival.session_id else None,
