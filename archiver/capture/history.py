@@ -81,6 +81,7 @@ class History:
         """Fetch until told to stop. Each page is committed with its place, so a crash repeats what was under way and no more."""
         fetched: Queue[Fetched] = Queue(AHEAD)
         checked: Queue[tuple[Fetched, Checked]] = Queue(AHEAD)
+        self._stretches.clear()  # after a failure all begins where it was committed
         async with asyncio.TaskGroup() as stages:
             stages.create_task(self._download(fetched, stop))
             stages.create_task(self._check(fetched, checked))
