@@ -69,7 +69,8 @@ ASK_FOR_KEYS = """
 FORGET_REQUESTS = """
     DELETE FROM key_request WHERE org = $1 AND (room_id, session_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
 """
-FIND_VERSIONS = "SELECT room_id, version FROM room WHERE org = $1 AND room_id = ANY($2)"
+FIND_VERSIONS = "SELECT room_id, version FROM room WHERE org = $1 AND room_id = ANY($2) AND NOT version_guessed"
+GUESS = "11"  # how a room is read whose version nobody would tell
 FIND_WAITING = f"""
     SELECT {COLUMNS} FROM record
     WHERE org = $1 AND unreadable IS NOT NULL AND sealed_payload IS NULL
@@ -82,10 +83,16 @@ FIND_UNREAD = f"""
       AND (room_id, event_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
 """  # noqa: S608 - constants only
 KEEP_ROOM = """
-    INSERT INTO room AS known (org, room_id, version, encrypted, membership, membership_why, user_id)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
-    ON CONFLICT (org, room_id) DO UPDATE SET encrypted = known.encrypted OR excluded.encrypted
+    INSERT INTO room AS known (org, room_id, version, version_guessed, encrypted, membership, membership_why, user_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (org, room_id) DO UPDATE SET
+        encrypted = known.encrypted OR excluded.encrypted,
+        version = CASE WHEN known.version_guessed AND NOT excluded.version_guessed THEN excluded.version ELSE known.version END,
+        version_guessed = known.version_guessed AND excluded.version_guessed
     RETURNING (xmax = 0) AS is_new
+"""
+KNOW_VERSION = """
+    UPDATE room SET version = $3, version_guessed = false WHERE org = $1 AND room_id = $2 AND version_guessed
 """
 # A room is captured through one account at a time: another takes it over only once that one is no longer a member.
 SEE_ROOM = """
@@ -117,15 +124,14 @@ class Committer:
         self._server = server
         self._megolm = megolm
         self._keys = keys
-        self._versions: dict[str, str] = {}
-        self._guessed: set[str] = set()  # the rooms whose version could not be had
+        self._versions: dict[str, str] = {}  # of the rooms whose version is known; a guess is good for one page
         self.came: list[NewSession] = []
         """The Megolm sessions that came and whose devices are still to be looked at: archiver.capture.mending takes them."""
 
     async def sync(self, page: Page) -> int:
         """Commit a sync page: keys, events and token in one transaction (promise 1). Returns the number of new events."""
-        await self._learn_versions(page.rooms)
-        checked = [await self.check(room.room_id, room.events) for room in page.rooms]
+        versions = await self._learn_versions([(room.room_id, room.events) for room in page.rooms])
+        checked = [await self._check(room.room_id, room.events, versions[room.room_id]) for room in page.rooms]
         async with self.seat.tx() as tx:
             withheld = self._take_keys(page)
             came = await self.seat.keys.flush(tx)
@@ -136,7 +142,7 @@ class Committer:
             await self._open_waiting(tx, new_sessions)
             await self._keep_withheld(tx, withheld)
             for room in page.rooms:
-                await self._keep_room(tx, room)
+                await self._keep_room(tx, room, versions[room.room_id])
             await receipts.keep(tx, self.seat.org, page.rooms)
             invited = ((room_id, "") for room_id in page.invites)
             await joining.keep(tx, self.seat.org, self.seat.user_id, (*invited, *page.successors()))
@@ -154,9 +160,12 @@ class Committer:
 
     async def check(self, room_id: str, events: Sequence[JsonObject]) -> Checked:
         """Ids, content hashes and signatures, in a thread beside capture. Raises MatrixError, HomeserverUnreachable."""
-        await self._learn_versions([RoomPage(room_id, "join", tuple(events), False, None)])
+        versions = await self._learn_versions([(room_id, events)])
+        return await self._check(room_id, events, versions[room_id])
+
+    async def _check(self, room_id: str, events: Sequence[JsonObject], version: str) -> Checked:
         found = await self._keys.learn(server_keys.needed(events))
-        rules, keys = Rules(self._versions[room_id]), self._keys.known
+        rules, keys = Rules(version), self._keys.known
         if len(events) <= FEW:
             return Checked(room_id, rules, _examine(room_id, events, rules, keys), found)
         return Checked(room_id, rules, await asyncio.to_thread(_examine, room_id, events, rules, keys), found)
@@ -165,6 +174,8 @@ class Committer:
         """Commit checked events of a room's history together with the statements that say how far it has come."""
         async with self.seat.tx() as tx:
             added = await self._append(tx, [page])
+            if any(_is_create(event) for event, _ in page.events):
+                await tx.execute(KNOW_VERSION, self.seat.org, page.room_id, page.rules.version)
             for statement, values in then:
                 await tx.execute(statement, *values)
             await tx.execute("NOTIFY griffier_ledger")
@@ -217,29 +228,36 @@ class Committer:
         if wanted:
             await tx.execute(ASK_FOR_KEYS, self.seat.org, *zip(*wanted, strict=True))
 
-    async def _learn_versions(self, rooms: Sequence[RoomPage]) -> None:
-        """Know the version of every room: without it no event id can be computed."""
-        unknown = [room.room_id for room in rooms if room.room_id not in self._versions]
-        if not unknown and self._guessed.isdisjoint(room.room_id for room in rooms):
-            return
-        async with self.seat.tx() as tx:
-            for row in await tx.fetch(FIND_VERSIONS, self.seat.org, unknown):
-                self._versions[row["room_id"]] = row["version"]
-        # A room is made once: what later says that it makes the room again is not believed.
-        for room in rooms:
-            create = next((event for event in room.events if _is_create(event)), None)
-            if create is not None and (room.room_id not in self._versions or room.room_id in self._guessed):
-                self._versions[room.room_id] = _version(create.get("content"))
-                self._guessed.discard(room.room_id)
-        for room_id in unknown:
+    async def _learn_versions(self, rooms: Sequence[tuple[str, Sequence[JsonObject]]]) -> dict[str, str]:
+        """The version of every room, by room id: without it no event id can be computed. A room is its id and a page's events.
+
+        Raises MatrixError, HomeserverUnreachable when the homeserver can't tell now; what it won't tell is guessed for this page.
+        """
+        unknown = [room_id for room_id, _ in rooms if room_id not in self._versions]
+        if unknown:
+            async with self.seat.tx() as tx:
+                for row in await tx.fetch(FIND_VERSIONS, self.seat.org, unknown):
+                    self._versions[row["room_id"]] = row["version"]
+        versions = {}
+        for room_id, events in rooms:
             if room_id not in self._versions:
-                try:
-                    content = await self._server.call("GET", path("v3", "rooms", room_id, "state", "m.room.create", ""))
-                except MatrixError as error:
-                    log.warning("The version of %s can't be had (%s); it is read as version 11.", room_id, error)
-                    content = {"room_version": "11"}
-                    self._guessed.add(room_id)
-                self._versions[room_id] = _version(content)
+                # A room is made once: what later says that it makes the room again is not believed.
+                create = next((event for event in events if _is_create(event)), None)
+                content = create.get("content") if create is not None else await self._ask_create(room_id)
+                if content is not None or create is not None:
+                    self._versions[room_id] = _version(content)
+            versions[room_id] = self._versions.get(room_id, GUESS)
+        return versions
+
+    async def _ask_create(self, room_id: str) -> JsonObject | None:
+        """The content of the event that made a room; None when the homeserver will not tell."""
+        try:
+            return await self._server.call("GET", path("v3", "rooms", room_id, "state", "m.room.create", ""))
+        except MatrixError as error:
+            if error.status in (401, 429) or error.status >= 500:
+                raise  # ids by the wrong version would be there for ever
+            log.warning("The version of %s can't be had (%s); what came of it now is read as version %s.", room_id, error, GUESS)
+            return None
 
     async def _append(self, tx: Connection, pages: Sequence[Checked], *, fresh: Sequence[Ref] = ()) -> list[Arrival]:
         """Decrypt and append; returns what was new."""
@@ -332,14 +350,14 @@ class Committer:
             await media.enqueue_payload(tx, self.seat.vault, record, arrival.payload)
         await set_payloads(tx, self.seat.vault, readings)
 
-    async def _keep_room(self, tx: Connection, room: RoomPage) -> None:
+    async def _keep_room(self, tx: Connection, room: RoomPage, version: str) -> None:
         own = room.state("m.room.member", self.seat.user_id)
         content = own.get("content") if own and room.membership == "leave" else None
         why = content.get("reason") if isinstance(content, dict) else None
-        version = self._versions[room.room_id]
+        guessed = room.room_id not in self._versions
         encrypted = room.state("m.room.encryption") is not None
         told = room.membership, column(why) if isinstance(why, str) else None, self.seat.user_id
-        is_new = await tx.fetchval(KEEP_ROOM, self.seat.org, room.room_id, version, encrypted, *told)
+        is_new = await tx.fetchval(KEEP_ROOM, self.seat.org, room.room_id, version, guessed, encrypted, *told)
         if not await tx.fetchval(SEE_ROOM, self.seat.org, room.room_id, *told):
             log.debug("%s is captured through another archiver.", room.room_id)
         elif room.membership == "leave":

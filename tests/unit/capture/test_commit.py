@@ -1,4 +1,4 @@
-"""What waited for a key is read when the key comes, all of it."""
+"""What waited for a key is read when the key comes, all of it; a room is read by its own version."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from types import SimpleNamespace
 import pytest
 import vodozemac
 
+from archiver.capture.client import MatrixError
 from archiver.capture.commit import RETRIED, Checked, Committer
 from archiver.capture.megolm import ALGORITHM, REPLAYED, Megolm
+from archiver.capture.page import Page, RoomPage
+from archiver.capture.server_keys import ServerKeys
 from archiver.db import tenant_tx
-from archiver.ledger.event import Rules, examine
+from archiver.db.schema import migrations
+from archiver.ledger.event import Rules, event_id, examine, signed_form
 from archiver.ledger.record import OTHER_SENDER, append
+from tests.fuzz.real import seated
 
 pytestmark = pytest.mark.postgres
 
@@ -100,3 +105,126 @@ async def test_a_copy_that_waits_beside_the_message_it_copies_makes_no_replay_of
         found = await doubts(tx, room)
     assert [found[each.event_id] for each in genuine] == [set()] * 8
     assert all(OTHER_SENDER in found[each.event_id] for each in copies)
+
+
+class Server:
+    """Tells, or does not tell, what made a room."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.asked = 0
+
+    async def call(self, *_, **__):
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def changed(room, depth):
+    """An event whose id is one under version 10 and another under version 11: what redaction leaves of it differs."""
+    return {
+        "type": "m.room.power_levels", "state_key": "", "room_id": room, "sender": "@minister:x", "depth": depth,
+        "origin_server_ts": 1_764_000_000_000, "prev_events": [], "auth_events": [], "signatures": {},
+        "hashes": {"sha256": "x"}, "content": {"invite": 50, "users": {"@minister:x": 100}},
+    }  # fmt: skip
+
+
+def created(room, version):
+    content = {"room_version": version, "creator": "@minister:x"}
+    return changed(room, 1) | {"type": "m.room.create", "content": content}
+
+
+def identity(event, version):
+    return event_id(signed_form(event, Rules(version)), Rules(version))
+
+
+async def kept(archive, room):
+    async with tenant_tx(archive.pool, 1) as tx:
+        rows = await tx.fetch("SELECT event_id, depth FROM record WHERE room_id = $1 AND type = 'm.room.power_levels'", room)
+    return {row["depth"]: row["event_id"] for row in rows}
+
+
+async def version_of(archive, room):
+    async with tenant_tx(archive.pool, 1) as tx:
+        row = await tx.fetchrow("SELECT version, version_guessed FROM room WHERE room_id = $1", room)
+    return tuple(row) if row else None
+
+
+def page(room, membership, *events):
+    return Page("s", (RoomPage(room, membership, tuple(events), False, None),))
+
+
+@pytest.fixture
+async def committers(archive):
+    """Makes committers of one seat: each is the archiver after a restart."""
+    async with seated(archive.url, archive.vault) as seat:
+        megolm = Megolm(1, seat.user_id, seat.secrets.pickle_key, 10)
+        yield lambda server: Committer(seat, megolm, ServerKeys(Server(MatrixError(404, {}, "keys")), "y"), server, ())
+
+
+LEFT = MatrixError(403, {"errcode": "M_FORBIDDEN"}, "state")
+
+
+async def test_a_guessed_version_is_forgotten_as_soon_as_the_real_one_is_told(archive, room, committers):
+    before, then, after = changed(room, 5), changed(room, 6), changed(room, 7)
+    assert identity(then, "10") != identity(then, "11"), "else nothing is shown"
+    first = committers(Server(LEFT))
+    await first.sync(page(room, "leave", before))
+    assert await version_of(archive, room) == ("11", True)
+    await first.sync(page(room, "join", created(room, "10"), then))
+    assert await version_of(archive, room) == ("10", False)
+    again = Server(LEFT)
+    await committers(again).sync(page(room, "join", after))
+    assert not again.asked
+    assert await kept(archive, room) == {5: identity(before, "11"), 6: identity(then, "10"), 7: identity(after, "10")}
+
+
+async def test_a_guess_outlives_no_page_and_is_asked_for_again(archive, room, committers):
+    committer = committers(server := Server(LEFT))
+    await committer.history(room, [changed(room, 5)], [])
+    await committer.sync(page(room, "leave", changed(room, 6)))
+    server.answer = {"room_version": "10"}
+    await committer.history(room, [changed(room, 7)], [])
+    await committer.sync(page(room, "join", changed(room, 8)))
+    assert await version_of(archive, room) == ("10", False)
+    versions = {5: "11", 6: "11", 7: "10", 8: "10"}
+    assert await kept(archive, room) == {depth: identity(changed(room, depth), version) for depth, version in versions.items()}
+
+
+async def test_a_version_that_history_tells_is_kept_for_the_next_archiver(archive, room, committers):
+    committer = committers(Server(LEFT))
+    await committer.sync(page(room, "leave", changed(room, 6)))
+    await committer.history(room, [created(room, "10")], [])
+    assert await version_of(archive, room) == ("10", False)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502])
+async def test_while_a_homeserver_can_t_tell_the_version_nothing_is_kept_by_a_guess(archive, room, committers, status):
+    committer = committers(server := Server(MatrixError(status, {}, "state")))
+    with pytest.raises(MatrixError):
+        await committer.sync(page(room, "join", changed(room, 5)))
+    assert (await version_of(archive, room), await kept(archive, room)) == (None, {})
+    server.answer = {"room_version": "10"}
+    await committer.sync(page(room, "join", changed(room, 5)))
+    assert await kept(archive, room) == {5: identity(changed(room, 5), "10")}
+
+
+async def test_of_the_rooms_of_before_those_without_their_first_event_are_asked_for_again(archive, room, committers):
+    known = f"{room}-bekend"
+    committer = committers(Server({"room_version": "11"}))
+    await committer.sync(page(room, "join", changed(room, 5)))
+    await committer.sync(page(known, "join", created(known, "11")))
+    async with archive.pool.acquire() as owner:
+        undone = owner.transaction()
+        await undone.start()
+        try:
+            await owner.execute("ALTER TABLE room DROP version_guessed")
+            await owner.execute(migrations()[8])
+            await owner.execute("SELECT set_config('griffier.org', '1', true)")
+            rows = await owner.fetch("SELECT room_id, version_guessed FROM room WHERE room_id = ANY($1)", [room, known])
+            tables = "SELECT bool_and(relforcerowsecurity) FROM pg_class WHERE relname IN ('room', 'record')"
+            forced = await owner.fetchval(tables)
+        finally:
+            await undone.rollback()
+    assert (dict(map(tuple, rows)), forced) == ({room: True, known: False}, True)
