@@ -24,11 +24,15 @@ from archiver.ledger.record import moment
 
 log = logging.getLogger(__name__)
 
-LOAD = "SELECT server_name, key_id, public_key, coalesce(expired_at, valid_until) AS until, expired_at FROM server_key"
-# The first key of a name stays: a server that gives the same name to another key is not believed.
+LOAD = """
+    SELECT server_name, key_id, public_key, coalesce(expired_at, valid_until) AS until, expired_at FROM server_key WHERE org = $1
+"""
+# The first key of a name stays: a server that gives the same name to another key is not believed. Each organisation keeps its
+# own: it is its homeserver that tells of other servers' keys.
 SAVE = """
-    INSERT INTO server_key AS known (server_name, key_id, public_key, valid_until, expired_at) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (server_name, key_id) DO UPDATE
+    INSERT INTO server_key AS known (org, server_name, key_id, public_key, valid_until, expired_at)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (org, server_name, key_id) DO UPDATE
         SET valid_until = greatest(known.valid_until, excluded.valid_until),
             expired_at = least(known.expired_at, excluded.expired_at), fetched_at = now()
         WHERE known.public_key = excluded.public_key
@@ -89,9 +93,9 @@ class ServerKeys:
         self._expired: set[Pair] = set()
         self.known: dict[Pair, VerifyKey] = {}
 
-    async def load(self, tx: Connection) -> None:
+    async def load(self, tx: Connection, org: int) -> None:
         """Read the keys that were kept before."""
-        for row in await tx.fetch(LOAD):
+        for row in await tx.fetch(LOAD, org):
             until, expired = row["until"] or datetime.fromtimestamp(0, UTC), row["expired_at"] is not None
             self._learn(row["server_name"], ToldKey(row["key_id"], row["public_key"], until, expired))
 
@@ -171,7 +175,7 @@ async def keep(tx: Connection, org: int, found: Iterable[Answer]) -> None:
     """Keep the keys, and the answers that prove them, with the events they verify."""
     for answer in found:
         rows = [
-            (answer.server_name, key.key_id, key.public_key, *((None, key.until) if key.expired else (key.until, None)))
+            (org, answer.server_name, key.key_id, key.public_key, *((None, key.until) if key.expired else (key.until, None)))
             for key in answer.keys
         ]
         await tx.executemany(SAVE, rows)

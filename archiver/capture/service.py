@@ -123,7 +123,7 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                 await seat.prepare(server, settings.archiver)
                 keys = ServerKeys(server, settings.homeserver.server_name or settings.archiver.user_id.partition(":")[2])
                 async with tenant_tx(pool, vault.org) as tx:
-                    await keys.load(tx)
+                    await keys.load(tx, vault.org)
                 megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
                 committer = Committer(seat, megolm, keys, server, settings.archiver.bridges)
                 admin_token = settings.homeserver.admin_token.get_secret_value()

@@ -139,8 +139,26 @@ async def test_the_answer_of_a_server_is_archived_so_that_others_can_check_its_s
     assert (kept["key_id"], kept["expired_at"]) == (key_id, None)
     again = ServerKeys(server, "rijk.example")
     async with tenant_tx(archive.pool, 1) as tx:
-        await again.load(tx)
+        await again.load(tx, 1)
     assert again.known[name, key_id].until == told["valid_until_ts"]
+
+
+async def test_what_one_organisations_homeserver_says_of_a_servers_key_is_never_anothers(archive, name):
+    """A hostile homeserver of one organisation gives a name of its own choosing to a key of its own."""
+    hostile, real = FakeHomeserver(), FakeHomeserver()
+    for org, server in ((1, hostile), (2, real)):
+        server.answers = [answer(generate_signing_key("zelfde"), int(time.time() * 1000) + 86_400_000, name=name)]
+        found = await ServerKeys(server, "rijk.example").ask(name)
+        assert len(found) == 1
+        async with tenant_tx(archive.pool, org) as tx:
+            await server_keys.keep(tx, org, found)
+    for org, server in ((1, hostile), (2, real)):
+        again = ServerKeys(server, "rijk.example")
+        async with tenant_tx(archive.pool, org) as tx:
+            await again.load(tx, org)
+            assert await tx.fetchval("SELECT count(*) FROM server_key WHERE server_name = $1", name) == 1
+        [(key_id, told)] = server.answers[0]["verify_keys"].items()
+        assert again.known[name, key_id].key.to_base64() == told["key"]
 
 
 async def test_later_checks_can_only_be_added(archive, room, name):
