@@ -11,8 +11,9 @@ Synapse loads it; it imports nothing heavy. In homeserver.yaml:
             except_officials: ["@or-*:rijk.example"]
             kinds: [private, public, direct]
 
-It keeps nothing and looks nothing up: what it checks is in the event and the state that Synapse hands it. Only a room's first
-power levels cost an invitation and a join; where an official joins a room that has no archiver, that is done in the background.
+It keeps nothing: what it checks is in the event and the state that Synapse hands it, and the kind of a room in the room's own
+`m.room.create`. Only a room's first power levels cost an invitation and a join (and, where not every kind is in scope, an
+upgraded room a look at the one it replaces); where an official joins a room that has no archiver, that is done in the background.
 Every Synapse worker must load it: it checks where an event is made, and acts in the background where Synapse runs such tasks.
 """
 
@@ -24,6 +25,8 @@ from typing import Any
 
 from synapse.module_api import ModuleApi, errors
 
+from archiver.homeserver.kinds import CREATE, KIND, RULES, State, asked_for, kinds
+from archiver.homeserver.levels import heard, needed
 from archiver.homeserver.scope import Scope, share
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ SILENCING = (
     "Het archief moet in dit gesprek kunnen melden dat het wordt gearchiveerd: geef {archiver} ten minste niveau {needed}. · "
     "The archive must be able to say in this conversation that it is archived: give {archiver} at least level {needed}."
 )
+LEVELS = ("m.room.power_levels", "")
 FUNCTIONAL = "io.element.functional_members"  # MSC4171: members that don't count for the name of a direct chat
 
 
@@ -45,7 +49,9 @@ class Guard:
     def __init__(self, config: dict[str, Any], api: ModuleApi) -> None:
         self._api = api
         self._archivers, self._scope = _read(config)
-        api.register_third_party_rules_callbacks(check_event_allowed=self.check_event_allowed)
+        api.register_third_party_rules_callbacks(
+            on_create_room=self.on_create_room, check_event_allowed=self.check_event_allowed
+        )
         if api.should_run_background_tasks():  # every worker hears of every new event; one of them acts on it
             api.register_third_party_rules_callbacks(on_new_event=self.on_new_event)
 
@@ -55,38 +61,44 @@ class Guard:
         _read(config)
         return config
 
+    async def on_create_room(self, requester: Any, request: dict[str, Any], is_requester_admin: bool) -> None:
+        """Have a room say what kind it is from its first event on: its join rules and invitations come after its power levels."""
+        content = request.setdefault("creation_content", {})
+        if isinstance(content, dict):  # else Synapse refuses it
+            content[KIND] = asked_for(request)
+
     async def check_event_allowed(self, event: Any, state: Any) -> tuple[bool, dict[str, Any] | None]:
         """Seat the archiver while a room is being made, and refuse whatever would take it out again.
 
         Synapse tells modules of new events only after the fact (`on_new_event` is not waited for); this it waits for. So the
         archiver is a member before the room's power levels exist, before `createRoom` returns, and before any message.
         """
-        if event.type == "m.room.power_levels" and event.state_key == "":
-            if ("m.room.power_levels", "") not in state:
+        if (event.type, event.state_key) == LEVELS:
+            if LEVELS not in state:
                 await self._seat(event.sender, event.room_id, state)
-            elif ("m.room.tombstone", "") in state:
-                pass  # the room goes on elsewhere: a homeserver that upgrades it has everybody fall silent here
-            elif (seated := self._seated(state)) is not None and _level(event.content, seated) < _needed(event.content):
-                text = SILENCING.format(archiver=seated, needed=_needed(event.content))
+            elif (seated := self._seated(state)) is not None and _silences(event, state, seated):
+                text = SILENCING.format(archiver=seated, needed=needed(event.content))
                 raise errors.SynapseError(403, text, "M_FORBIDDEN")
         aimed = event.type == "m.room.member" and event.state_key in self._archivers and event.sender != event.state_key
-        if aimed and event.content.get("membership") in ("leave", "ban"):
+        if aimed and event.content.get("membership") in ("leave", "ban") and not _unbans(event, state):
             raise errors.SynapseError(403, REMOVAL, "M_FORBIDDEN")
         return True, None
 
     async def on_new_event(self, event: Any, state: Any) -> None:
-        """Seat the archiver where an official has joined a room that has none, and let it speak in a room that was just made."""
+        """Seat the archiver where an official joins or opens a room that has none, and let it speak where it has no voice."""
         seated = self._seated(state)
-        if event.type == "m.room.member" and event.content.get("membership") == "join":
-            if seated is None and ("m.room.power_levels", "") in state:
-                self._api.run_as_background_process("griffier_seat", self._seat, event.state_key, event.room_id, state)
-        elif event.type == "m.room.power_levels" and seated and _level(event.content, seated) < _needed(event.content):
+        joins = event.type == "m.room.member" and event.content.get("membership") == "join"
+        if joins or (event.type, event.state_key) == RULES:
+            if seated is None and LEVELS in state:
+                official = event.state_key if joins else event.sender
+                self._api.run_as_background_process("griffier_seat", self._seat, official, event.room_id, state)
+        elif (event.type, event.state_key) == LEVELS and seated and not heard(event.content, seated):
             self._api.run_as_background_process("griffier_voice", self._give_voice, event, seated)
 
     async def _give_voice(self, event: Any, archiver: str) -> None:
         """Give the archiver the level that a message needs, in the name of whoever set the levels."""
         users = event.content.get("users")
-        users = {**(users if isinstance(users, Mapping) else {}), archiver: _needed(event.content)}
+        users = {**(users if isinstance(users, Mapping) else {}), archiver: needed(event.content)}
         told = {"type": event.type, "room_id": event.room_id, "sender": event.sender, "state_key": ""}
         try:
             await self._api.create_and_send_event_into_room({**told, "content": {**event.content, "users": users}})
@@ -104,7 +116,7 @@ class Guard:
         """Have the archiver invited by `inviter` and joined, where the room is in scope; returns who was seated."""
         if not self._api.is_mine(inviter) or inviter in self._archivers or self._seated(state) is not None:
             return None
-        if not self._scope.covers([inviter, *_members(state)], _kind(state)):
+        if not self._scope.covers([inviter, *_members(state)], await self._kinds(state)):
             return None
         archiver = share(room_id, self._archivers)
         try:
@@ -119,6 +131,18 @@ class Guard:
         except Exception:  # only the name of a direct chat depends on it
             log.warning("The archiver could not be marked as a service member in %s", room_id)
         return archiver
+
+    async def _kinds(self, state: Any) -> frozenset[str]:
+        if self._scope.every_kind:
+            return frozenset()
+        return await kinds(_contents(state), self._archivers, self._state_of)
+
+    async def _state_of(self, room_id: str) -> State:
+        try:
+            return _contents(await self._api.get_room_state(room_id, [CREATE, RULES, ("m.room.member", None)]))
+        except Exception:  # a room must be made all the same
+            log.warning("What kind of room %s was is not known here", room_id)
+            return {}
 
     async def _mark(self, sender: str, room_id: str, archiver: str, state: Any) -> None:
         """Name the archiver as a service member, so that clients leave it out of a direct chat's name."""
@@ -142,29 +166,20 @@ def _members(state: Any) -> list[str]:
     return [key for (kind, key), event in state.items() if kind == "m.room.member" and event.content.get("membership") == "join"]
 
 
-def _kind(state: Any) -> str:
-    """What kind of room it is, by the state there is so far."""
-    rules = state.get(("m.room.join_rules", ""))
-    if rules is not None and rules.content.get("join_rule") == "public":
-        return "public"
-    direct = any(kind == "m.room.member" and event.content.get("is_direct") is True for (kind, _), event in state.items())
-    return "direct" if direct else "private"
+def _contents(state: Any) -> State:
+    return {key: event.content for key, event in state.items()}
 
 
-def _needed(levels: Mapping[str, Any]) -> int:
-    """The level that a message needs, encrypted or not."""
-    events = levels.get("events")
-    default = _number(levels.get("events_default"), 0)
-    by_kind = events if isinstance(events, Mapping) else {}
-    named = [_number(by_kind.get(kind), default) for kind in ("m.room.message", "m.room.encrypted")]
-    return max(named, default=default)
+def _silences(event: Any, state: Any, archiver: str) -> bool:
+    """Whether these levels take the archiver's voice. Where it had none before, it is given one after."""
+    if heard(event.content, archiver) or not heard(state[LEVELS].content, archiver):
+        return False
+    # A homeserver that upgrades a room has everybody fall silent in it, and copies its levels to the new one as the last thing.
+    # Either must not fail halfway; in the new one the archiver gets its voice after.
+    return ("m.room.tombstone", "") not in state and "predecessor" not in state[CREATE].content
 
 
-def _level(levels: Mapping[str, Any], user_id: str) -> int:
-    users = levels.get("users")
-    default = _number(levels.get("users_default"), 0)
-    return _number(users.get(user_id), default) if isinstance(users, Mapping) else default
-
-
-def _number(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+def _unbans(event: Any, state: Any) -> bool:
+    """Whether this lets the archiver in again, after a ban of before the guard or of another homeserver."""
+    member = state.get(("m.room.member", event.state_key))
+    return event.content.get("membership") == "leave" and member is not None and member.content.get("membership") == "ban"

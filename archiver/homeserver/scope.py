@@ -36,9 +36,14 @@ class Scope:
         """Whether this account's conversations are archived."""
         return _matches(user_id, self.officials) and not _matches(user_id, self.except_officials)
 
-    def covers(self, members: Iterable[str], kind: str) -> bool:
-        """Whether a room of this kind with these members is archived: one official in scope is enough."""
-        return kind in self.kinds and any(self.has_official(member) for member in members)
+    @property
+    def every_kind(self) -> bool:
+        """Whether a room's kind makes no difference."""
+        return set(self.kinds) == set(KINDS)
+
+    def covers(self, members: Iterable[str], kinds: Iterable[str]) -> bool:
+        """Whether a room with these members is archived: one official in scope is enough. All that it may be must be in scope."""
+        return set(kinds) <= set(self.kinds) and any(self.has_official(member) for member in members)
 
 
 def _matches(user_id: str, patterns: tuple[str, ...]) -> bool:

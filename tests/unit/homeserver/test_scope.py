@@ -11,9 +11,10 @@ from archiver.homeserver.scope import Scope, share
 
 def test_one_official_in_scope_is_enough():
     scope = Scope(officials=("@*:rijk.example",), except_officials=("@or-*:rijk.example",), kinds=("private", "direct"))
-    assert scope.covers(["@gast:elders.example", "@minister:rijk.example"], "private")
-    assert not scope.covers(["@gast:elders.example", "@or-lid:rijk.example"], "private")
-    assert not scope.covers(["@minister:rijk.example"], "public")
+    assert scope.covers(["@gast:elders.example", "@minister:rijk.example"], {"private"})
+    assert not scope.covers(["@gast:elders.example", "@or-lid:rijk.example"], {"private"})
+    assert not scope.covers(["@minister:rijk.example"], {"public"})
+    assert not scope.covers(["@minister:rijk.example"], {"private", "public"}), "what may be out of scope is"
 
 
 @pytest.mark.parametrize("config", [{"officials": "@x:y"}, {"kinds": ["geheim"]}, {"mensen": []}, {"officials": [7]}], ids=str)
