@@ -154,7 +154,7 @@ class Committer:
     async def check(self, room_id: str, events: Sequence[JsonObject]) -> Checked:
         """Ids, content hashes and signatures, in a thread beside capture. Raises MatrixError, HomeserverUnreachable."""
         await self._learn_versions([RoomPage(room_id, "join", tuple(events), False, None)])
-        found = await self._keys.learn(server_keys.needed(events))
+        found = await self._keys.learn(server_keys.needed(events, server_keys.believable()))
         rules, keys = Rules(self._versions[room_id]), self._keys.known
         if len(events) <= FEW:
             return Checked(room_id, rules, _examine(room_id, events, rules, keys), found)
