@@ -341,7 +341,7 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
 
     async with opened(settings) as (pool, vault), tenant_tx(pool, vault.org) as tx:
         counts = dict(await tx.fetchrow(STATUS))
-        seats = await standings(tx, vault.org)
+        seats = await standings(tx, settings)
         alarms = await sounding(tx, vault.org)
         sung = await rounds.summary(tx, vault.org)
     capturing = whole(seats)

@@ -69,7 +69,7 @@ class Archiver(Section):
     together_with: tuple[str, ...] = Field(default=(), description="the other archivers that share this homeserver's rooms")
     scope: Scope = Field(default=Scope(), description="whose rooms, and which kinds of rooms")
     bridges: tuple[str, ...] = Field(default=(), description="accounts whose word on where a message comes from is believed")
-    sync_wait: float = Field(default=30, gt=0, le=300, description="seconds the server may hold a sync open")
+    sync_wait: float = Field(default=30, gt=0, le=45, description="seconds the server may hold a sync open")
     timeline_limit: int = Field(default=100, ge=10, le=1000)
     history_pause: float = Field(default=0, ge=0, le=60, description="seconds between two pages of history")
     megolm_cache: int = Field(default=5000, ge=10, description="Megolm sessions held in memory")

@@ -34,6 +34,7 @@ from archiver.ledger.record import (
     append,
     mark_unread,
     moment,
+    repeats,
     set_payloads,
     taken,
     unseal,
@@ -269,7 +270,7 @@ class Committer:
         for arrival in arrivals:
             if arrival.message_index is not None:
                 place = arrival.room_id, column(arrival.session_id or ""), arrival.message_index
-                if first.setdefault(place, arrival.event_id) != arrival.event_id:
+                if repeats(first, place, arrival.event_id, arrival.doubts):
                     log.warning("%s in %s repeats the ciphertext of another event.", arrival.event_id, arrival.room_id)
                     arrival = replace(arrival, doubts=(*arrival.doubts, REPLAYED))  # noqa: PLW2901
             checked.append(arrival)
@@ -314,7 +315,7 @@ class Committer:
             places: list[Place] = [(r.record.room_id, r.record.session_id or "", r.message_index or 0) for r in readings]
             first = await taken(tx, self.seat.org, places)
             for number, (reading, place) in enumerate(zip(readings, places, strict=True)):
-                if first.setdefault(place, reading.record.event_id) != reading.record.event_id:
+                if repeats(first, place, reading.record.event_id, reading.doubts):
                     readings[number] = replace(reading, doubts=(*reading.doubts, REPLAYED))
             await set_payloads(tx, self.seat.vault, readings)
 

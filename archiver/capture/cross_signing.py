@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from unpaddedbase64 import encode_base64
 
-from archiver.capture.client import MatrixError, path
+from archiver.capture.client import CaptureError, MatrixError, path
 from archiver.ledger.canonical import JsonObject, canonical
 from archiver.ledger.event import verify_json
 
@@ -113,7 +113,7 @@ async def bootstrap(
 
     `sign_as_device` signs with the device's own Ed25519 key. `remember` stores keys durably; it is awaited before anything
     is uploaded, since an account whose keys are lost can't be signed again without a person's help. Where somebody has put other
-    keys in the place of ours, new ones are made: Synapse answers 500 to keys that were the account's before. Raises MatrixError.
+    keys in the place of ours, new ones are made: Synapse answers 500 to keys that were the account's before. Raises CaptureError.
     """
     shown = await query(server, user_id)
     shown_master = shown.get("master_keys", {}).get(user_id, {}).get("keys", {})
@@ -123,7 +123,9 @@ async def bootstrap(
         await replace(server, user_id, upload(user_id, device_id, keys, sign_as_device), password)
     if not is_signed(shown, user_id, device_id):
         shown = await query(server, user_id)
-        device = shown["device_keys"][user_id][device_id]
+        device = shown.get("device_keys", {}).get(user_id, {}).get(device_id)
+        if not isinstance(device, dict):
+            raise CaptureError(f"The homeserver shows no keys of {device_id} of {user_id}.")
         own_id = f"ed25519:{public(keys.self_signing)}"
         signature = {user_id: {device_id: signed(device, user_id, own_id, signer(keys.self_signing))}}
         answer = await server.call("POST", path("v3", "keys", "signatures", "upload"), signature)

@@ -50,7 +50,7 @@ async def examine(settings: Settings, pool: Pool, vault: Vault) -> AsyncIterator
     yield await _store(pool)
     yield _space(settings)
     async with tenant_tx(pool, vault.org) as tx:
-        seats = await standings(tx, vault.org)
+        seats = await standings(tx, settings)
         unnoticed = [row["room_id"] for row in await tx.fetch(UNNOTICED, vault.org)]
         counts = dict(await tx.fetchrow(COUNTS))
         alarms = await alarm.sounding(tx, vault.org)
@@ -63,13 +63,22 @@ async def examine(settings: Settings, pool: Pool, vault: Vault) -> AsyncIterator
         try:
             async with homeserver(settings.homeserver.url, settings.homeserver.timeout) as server:
                 yield await _clock(settings)
-                for seat in seats:
+                for seat in (seat for seat in seats if seat.device_id):
                     if not settings.archiver.user_id or _server(seat.user_id) == _server(settings.archiver.user_id):
                         yield await _device(server, settings, pool, vault, seat)
         except CaptureError as error:
             yield Finding("the homeserver", str(error), "See that Synapse runs, and that homeserver.url is right.")
     else:
         yield Finding("the homeserver", "it was not looked at", "Give the configuration with --config, or set homeserver.url.")
+    elsewhere = sorted(
+        seat.user_id
+        for seat in seats
+        if settings.archiver.user_id and _server(seat.user_id) != _server(settings.archiver.user_id)
+    )
+    if elsewhere:
+        yield Finding(
+            "devices on other homeservers", f"{', '.join(elsewhere)} were not looked at", "Run doctor with their settings too."
+        )
     yield Finding(
         "the notice in every room",
         f"it is not confirmed in {', '.join(unnoticed)}" if unnoticed else "",

@@ -12,12 +12,14 @@ import logging
 from typing import Any
 from urllib.parse import quote
 
-from archiver.capture.client import Homeserver, MatrixError, path
+from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.commit import Committer
 from archiver.capture.history import FILTER
-from archiver.db import Pool, tenant_tx
+from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.canonical import JsonObject, column
 from archiver.ledger.graph import NOT_HELD, NOT_VISIBLE, WITHHELD
+from archiver.ledger.record import COLUMNS, unseal
+from archiver.ledger.sealing import Vault
 from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,8 @@ DUE = """
     SELECT room_id, event_id, attempts FROM gap
     WHERE org = $1 AND state <> 'filled' AND due_at <= now()
       AND room_id IN (SELECT room_id FROM room WHERE room.org = gap.org AND room.user_id = $2)
-      AND NOT EXISTS (SELECT FROM stretch WHERE stretch.org = gap.org AND stretch.room_id = gap.room_id AND failed IS NULL)
+      AND NOT EXISTS (SELECT FROM stretch WHERE stretch.org = gap.org AND stretch.room_id = gap.room_id AND failed IS NULL
+                      AND stretch.user_id = $2)
     ORDER BY due_at, room_id LIMIT 20
 """
 STILL_MISSING = "SELECT state <> 'filled' FROM gap WHERE org = $1 AND room_id = $2 AND event_id = $3"
@@ -43,14 +46,15 @@ KEEP = """
     WHERE org = $1 AND room_id = $2 AND event_id = $3 AND state <> 'filled'
 """
 
-# What comes before our own coming into the room may be kept from us; what comes after may not.
-BEFORE_US = """
-    SELECT min(child.depth) <= (
-        SELECT max(depth) FROM record
-        WHERE org = $1 AND room_id = $2 AND type = 'm.room.member' AND state_key = $4)
+FIRST_AFTER = """
+    SELECT min(child.depth)
     FROM edge JOIN record AS child ON child.org = edge.org AND child.room_id = edge.room_id AND child.event_id = edge.event_id
     WHERE edge.org = $1 AND edge.room_id = $2 AND edge.prev_event_id = $3
 """
+OWN_MEMBERSHIP = f"""
+    SELECT {COLUMNS} FROM record WHERE org = $1 AND room_id = $2 AND type = 'm.room.member' AND state_key = $3
+    ORDER BY depth, event_id
+"""  # noqa: S608 - constants only
 
 
 class Gaps:
@@ -80,17 +84,24 @@ class Gaps:
             if not await tx.fetchval(STILL_MISSING, self._org, *place):
                 return
             await tx.execute(ASKING, self._org, *place, min(MAX_WAIT, WAIT * 4.0 ** min(gap["attempts"], 20)))
+        refused = False
         try:
-            cause = await self._ask(room_id, event_id)
-        except MatrixError as error:
-            cause = {403: WITHHELD, 404: NOT_HELD}.get(error.status, str(error))
-        if await self._is_missing(place) and self._admin_token:
-            cause = await self._ask_as_admin(room_id, event_id) or cause
+            try:
+                cause = await self._ask(room_id, event_id)
+            except MatrixError as error:
+                refused = error.status == 403
+                cause = {403: WITHHELD, 404: NOT_HELD}.get(error.status, str(error))
+            if await self._is_missing(place) and self._admin_token:
+                cause = await self._ask_as_admin(room_id, event_id) or cause
+        except CaptureError as error:
+            log.warning("A missing event of %s can't be asked for now: %s", room_id, error)
+            return
         if not await self._is_missing(place):
             log.info("A missing event of %s was fetched: %s", room_id, event_id)
             return
         async with tenant_tx(self._pool, self._org) as tx:
-            if cause == WITHHELD and await tx.fetchval(BEFORE_US, self._org, *place, self._user_id):
+            # What was shown in one answer and left out of the next is a hole: only a refusal says that it is not for us to see.
+            if refused and cause == WITHHELD and await _of_our_absence(tx, self._committer.seat.vault, place, self._user_id):
                 cause = NOT_VISIBLE
             await tx.execute(KEEP, self._org, *place, column(cause))
         if gap["attempts"] == 0:
@@ -124,3 +135,23 @@ class Gaps:
         if isinstance(event, dict) and event.get("room_id") == room_id:
             await self._committer.history(room_id, [event], [])
         return None
+
+
+async def _of_our_absence(tx: Connection, vault: Vault, place: tuple[str, str], user_id: str) -> bool:
+    """Whether a missing event is of before our own coming into the room, or of between our leaving and our coming back.
+
+    What was said then may be kept from us; what was said while we were there may not. A change of our name is no coming in.
+    """
+    room_id, _ = place
+    after = await tx.fetchval(FIRST_AFTER, vault.org, *place)
+    if after is None:
+        return False
+    left, joined = -1, False
+    for record in await unseal(tx, vault, await tx.fetch(OWN_MEMBERSHIP, vault.org, room_id, user_id)):
+        joins = record.content.get("membership") == "join"
+        if joins and not joined and left < after <= record.depth:
+            return True
+        if joined and not joins:
+            left = record.depth
+        joined = joins
+    return False

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from archiver.capture.client import Homeserver, MatrixError, path
+from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.commit import Checked, Committer
 from archiver.db import Pool, tenant_tx
 from archiver.ledger.canonical import JsonObject, column
@@ -35,7 +35,7 @@ LATER = """
     UPDATE stretch SET attempts = attempts + 1, due_at = now() + make_interval(secs => $4)
     WHERE org = $1 AND room_id = $2 AND stretch_id = $3
 """
-MOVE = "UPDATE stretch SET token = $4 WHERE org = $1 AND room_id = $2 AND stretch_id = $3"
+MOVE = "UPDATE stretch SET token = $4, attempts = 0 WHERE org = $1 AND room_id = $2 AND stretch_id = $3"
 DONE = "DELETE FROM stretch WHERE org = $1 AND room_id = $2 AND stretch_id = $3"
 FAIL = "UPDATE stretch SET failed = $4 WHERE org = $1 AND room_id = $2 AND stretch_id = $3"
 
@@ -50,6 +50,7 @@ class Stretch:
     until_known: bool
     attempts: int
     under_way: int = 0  # pages downloaded and not yet committed
+    run: int = 0  # how often it was set back: what was downloaded before that, and not checked by then, is downloaded again
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class Fetched:
 
     stretch: Stretch
     events: tuple[JsonObject, ...]
+    begin: str
     end: str | None  # where the next page begins; None when this is the last
+    run: int
 
 
 class History:
@@ -96,7 +99,19 @@ class History:
     async def _check(self, fetched: Queue[Fetched], checked: Queue[tuple[Fetched, Checked]]) -> None:
         while True:
             page = await fetched.get()
-            await checked.put((page, await self._committer.check(page.stretch.room_id, page.events)))
+            stretch = page.stretch
+            if page.run != stretch.run:
+                stretch.under_way -= 1
+                continue
+            try:
+                events = await self._committer.check(stretch.room_id, page.events)
+            except CaptureError as error:
+                # What comes after it may not be committed before it: the stretch goes back to where this page begins.
+                stretch.token, stretch.run = page.begin, stretch.run + 1
+                await self._later(stretch, error)
+                stretch.under_way -= 1
+            else:
+                await checked.put((page, events))
 
     async def _commit(self, checked: Queue[tuple[Fetched, Checked]]) -> None:
         clock = asyncio.get_running_loop().time
@@ -121,36 +136,46 @@ class History:
 
     async def _page(self, stretch: Stretch) -> Fetched | None:
         """The next page of a stretch; None when it can't be had, which is noted."""
-        room_id, place = stretch.room_id, (self._org, stretch.room_id, stretch.stretch_id)
-        if stretch.token is None:
+        begin, run = stretch.token, stretch.run
+        if begin is None:
             return None
-        query = {"dir": "b", "from": stretch.token, "limit": str(self._limit), "filter": FILTER}
+        query = {"dir": "b", "from": begin, "limit": str(self._limit), "filter": FILTER}
         try:
-            answer = await self._server.call("GET", path("v3", "rooms", room_id, "messages"), query=query)
-        except MatrixError as error:
-            if error.status not in REFUSED:
-                log.warning("History of %s can't be fetched now: %s", room_id, error)
-                wait = float(min(600, 2**stretch.attempts))
-                await self._committer.history(room_id, [], [(LATER, (*place, wait))])
-                return None
-            log.warning("History of %s is refused: %s", room_id, error)
-            stretch.token = None
-            await self._committer.history(room_id, [], [(FAIL, (*place, column(str(error))))])
+            answer = await self._server.call("GET", path("v3", "rooms", stretch.room_id, "messages"), query=query)
+        except CaptureError as error:
+            if isinstance(error, MatrixError) and error.status in REFUSED:
+                log.warning("History of %s is refused: %s", stretch.room_id, error)
+                stretch.token = None
+                await self._note(FAIL, stretch, column(str(error)))
+            else:
+                await self._later(stretch, error)
             return None
+        if stretch.run != run:
+            return None  # set back while this was on its way
         chunk, state, end = _events(answer.get("chunk")), _events(answer.get("state")), answer.get("end")
-        stretch.token = end if isinstance(end, str) and chunk else None
+        # A page of which nothing may be seen is empty, and what comes before it may be seen: only the server knows where it ends.
+        stretch.token = end if isinstance(end, str) and end != begin else None
         stretch.under_way += 1
         # The oldest first: a Megolm session is read forward in fewer steps than backward.
-        return Fetched(stretch, state + chunk[::-1], stretch.token)
+        return Fetched(stretch, state + chunk[::-1], begin, stretch.token, run)
+
+    async def _later(self, stretch: Stretch, error: CaptureError) -> None:
+        """Leave a stretch for now, the longer the more often in a row it fails."""
+        log.warning("History of %s can't be fetched now: %s", stretch.room_id, error)
+        await self._note(LATER, stretch, float(min(600, 2**stretch.attempts)))
+
+    async def _note(self, statement: str, stretch: Stretch, *values: object) -> None:
+        async with tenant_tx(self._pool, self._org) as tx:
+            await tx.execute(statement, self._org, stretch.room_id, stretch.stretch_id, *values)
 
     async def _keep(self, page: Fetched, events: Checked) -> None:
         stretch = page.stretch
         place = self._org, stretch.room_id, stretch.stretch_id
         step = (DONE, place) if page.end is None else (MOVE, (*place, page.end))
         added = await self._committer.keep(events, [step])
-        if stretch.until_known and not added and page.end is not None:
+        if stretch.until_known and page.events and not added and page.end is not None:
             stretch.token = None
-            await self._committer.history(stretch.room_id, [], [(DONE, place)])
+            await self._note(DONE, stretch)
         stretch.under_way -= 1
 
     def _adapt(self, events: int, seconds: float) -> None:

@@ -5,6 +5,7 @@ What is to be joined is committed with the page that tells of it, and forgotten 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ from archiver.capture.client import Homeserver, HomeserverUnreachable, MatrixErr
 from archiver.capture.seat import Seat
 from archiver.db import Connection
 from archiver.ledger import alarm
+from archiver.stopping import pause
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ LATER = """
 DONE = "DELETE FROM invitation WHERE org = $1 AND user_id = $2 AND room_id = $3"
 REFUSED = frozenset({400, 403, 404})  # the invitation is gone, or the room is: another one would be told anew
 MAX_WAIT = 600.0  # seconds
+PATIENCE = 90.0  # seconds for one room: the next one waits
 
 
 async def keep(tx: Connection, org: int, user_id: str, rooms: Iterable[tuple[str, str]]) -> None:
@@ -35,6 +38,13 @@ async def keep(tx: Connection, org: int, user_id: str, rooms: Iterable[tuple[str
     told = list(rooms)
     if told:
         await tx.execute(KEEP, org, user_id, *zip(*told, strict=True))
+
+
+async def run(server: Homeserver, seat: Seat, stop: asyncio.Event) -> None:
+    """Join until told to stop: beside the live stream, which no slow server or limit on joins may hold up."""
+    while not stop.is_set():
+        await join_due(server, seat)
+        await pause(stop, 0.2)
 
 
 async def join_due(server: Homeserver, seat: Seat) -> None:
@@ -45,8 +55,9 @@ async def join_due(server: Homeserver, seat: Seat) -> None:
         place = seat.org, seat.user_id, row["room_id"]
         query = {"server_name": row["via"], "via": row["via"]} if row["via"] else None
         try:
-            await server.call("POST", path("v3", "join", row["room_id"]), {}, query)
-        except (MatrixError, HomeserverUnreachable) as error:
+            async with asyncio.timeout(PATIENCE):
+                await server.call("POST", path("v3", "join", row["room_id"]), {}, query)
+        except (MatrixError, HomeserverUnreachable, TimeoutError) as error:
             log.warning("The archiver can't join %s: %s", row["room_id"], error)
             refused = isinstance(error, MatrixError) and error.status in REFUSED
             async with seat.tx() as tx:

@@ -16,6 +16,7 @@ import vodozemac
 from archiver.capture.seat import Secrets
 from archiver.db import Connection
 from archiver.ledger.canonical import HostileJson, JsonObject, parse_object
+from archiver.ledger.record import OTHER_SENDER
 from archiver.ledger.sealing import Vault
 
 ALGORITHM = "m.megolm.v1.aes-sha2"
@@ -35,7 +36,6 @@ BEST = """
 """
 
 # Why a message that can be read need not be believed (specification, "m.megolm.v1.aes-sha2", "Security considerations").
-OTHER_SENDER = "other-sender"  # the key is another account's than the one that sent the event
 OTHER_ROOM = "other-room"  # the message says that it was written for another room
 REPLAYED = "replayed"  # another event has the same place in the same session
 

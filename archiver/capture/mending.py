@@ -82,7 +82,10 @@ class Mender:
             self._committer.came += came
             raise
         async with tenant_tx(self._pool, self._seat.org) as tx:
+            silent = shown.get("failures")
             for user_id, key in sorted(wanted):
+                if isinstance(silent, dict) and user_id.partition(":")[2] in silent:
+                    continue  # its server does not answer now: nothing is known, and nothing is kept
                 device = devices.find(shown, user_id, key) or devices.Device("?", "?", None, cross_signed=False)
                 told = device.ed25519, device.device_id, device.master_key, device.cross_signed
                 await tx.execute(KEEP_DEVICE, self._seat.org, column(user_id), column(key), *map(_column, told))
@@ -90,21 +93,22 @@ class Mender:
     async def _mend_sessions(self) -> None:
         """Make a new Olm session with each device whose messages we can't read, and let it know with a dummy message."""
         olm = self._seat.olm
-        now = asyncio.get_running_loop().time()
-        broken = {pair for pair in olm.broken if now - self._mended.get(pair, -AGAIN) >= AGAIN}
+        now, noted = asyncio.get_running_loop().time(), set(olm.broken)
+        broken = {pair for pair in noted if now - self._mended.get(pair, -AGAIN) >= AGAIN}
         if len(self._mended) > MAX_REMEMBERED:
             self._mended.clear()
         if not broken:
-            olm.broken.clear()
+            olm.broken -= noted
             return
         shown = await devices.query(self._server, self._seat, {user for user, _ in broken})
         wanted: dict[str, list[str]] = {}
         for user_id, key in broken:
             device = devices.find(shown, user_id, key)
-            if device is not None:
+            known = olm.device_store[user_id].get(device.device_id) if device is not None else None
+            if device is not None and known is not None:
                 wanted.setdefault(user_id, []).append(device.device_id)
-                olm.wedged_devices.append(olm.device_store[user_id][device.device_id])
-        olm.broken.clear()
+                olm.wedged_devices.append(known)
+        olm.broken -= noted  # not those that were noted while we asked
         self._mended |= dict.fromkeys(broken, now)
         if wanted:
             await devices.claim(self._server, self._seat, wanted)

@@ -24,7 +24,7 @@ SETTLE = 1.5
 DUE = f"""
     SELECT room_id, notice_event_id, notices_lost FROM room
     WHERE org = $1 AND user_id = $2 AND membership = 'join' AND notice_seen_at IS NULL
-      AND first_seen_at < now() - interval '{SETTLE} seconds'
+      AND first_seen_at < now() - interval '{SETTLE} seconds' AND room_id <> ALL($3)
     ORDER BY first_seen_at LIMIT 20
 """  # noqa: S608 - a constant only
 SENT = "UPDATE room SET notice_event_id = $3 WHERE org = $1 AND room_id = $2"
@@ -73,11 +73,11 @@ class Notices:
         """Post until told to stop; a room in which posting fails is tried again after a while."""
         while not stop.is_set():
             now = asyncio.get_running_loop().time()
+            waiting = [room_id for room_id, until in self._later.items() if until > now]  # they keep nobody else waiting
             async with tenant_tx(self._pool, self._seat.org) as tx:
-                rows = await tx.fetch(DUE, self._seat.org, self._seat.user_id)
+                rows = await tx.fetch(DUE, self._seat.org, self._seat.user_id, waiting)
             for row in rows:
-                if self._later.get(row["room_id"], 0) <= now:
-                    await self._try(row["room_id"], row["notice_event_id"], row["notices_lost"], now)
+                await self._try(row["room_id"], row["notice_event_id"], row["notices_lost"], now)
             await pause(stop, 0.5)
 
     async def _try(self, room_id: str, event_id: str | None, lost: int, now: float) -> None:
@@ -108,7 +108,9 @@ class Notices:
         where = path("v3", "rooms", room_id, "state", "m.room.member", self._seat.user_id)
         try:
             return (await self._server.call("GET", where)).get("membership") == "join"
-        except MatrixError:
+        except MatrixError as error:
+            if error.status == 429 or error.status >= 500:
+                raise
             return False
 
     async def _write(self, statement: str, room_id: str, *values: str) -> None:

@@ -15,7 +15,7 @@ import asyncpg
 from nio.responses import KeysUploadResponse
 
 from archiver.capture import cross_signing
-from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
+from archiver.capture.client import CaptureError, Homeserver, path
 from archiver.capture.cross_signing import CrossSigningKeys
 from archiver.capture.keystore import KeyStore
 from archiver.capture.olm import Machine
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 TAKE = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 FIND = "SELECT device_id, sealed_secrets, sync_token, account FROM seat WHERE org = $1 AND user_id = $2"
-ADD = "INSERT INTO seat (org, user_id, device_id, sealed_secrets) VALUES ($1, $2, $3, $4)"
+ADD = "INSERT INTO seat (org, user_id, device_id, sealed_secrets, alive_at) VALUES ($1, $2, $3, $4, now())"
 KEEP_SECRETS = "UPDATE seat SET sealed_secrets = $3, device_id = $4 WHERE org = $1 AND user_id = $2"
 SIGNED = """
     UPDATE seat SET signed_at = CASE WHEN $3 THEN now() END, capturing = capturing AND $3,
@@ -39,6 +39,9 @@ SIGNED = """
 """
 SIGN_AGAIN = 60.0  # seconds until a device that could not be signed is tried again
 ADVANCE = "UPDATE seat SET sync_token = $3, seen_at = now(), capturing = $4, state = $5 WHERE org = $1 AND user_id = $2"
+STARTING = "UPDATE seat SET capturing = false, state = 'starting', alive_at = now() WHERE org = $1 AND user_id = $2"
+# Keys that were asked for before we were started: what comes of it is still to be taken.
+ASKED = "SELECT room_id, session_id FROM key_request WHERE org = $1 AND attempts > 0"
 STOPPED = "UPDATE seat SET capturing = false, state = $3 WHERE org = $1 AND user_id = $2"
 FROZEN_AFTER = 15  # seconds without a sign of life
 FROZEN = f"SELECT alive_at < now() - interval '{FROZEN_AFTER} seconds' FROM seat WHERE org = $1 AND user_id = $2"  # noqa: S608
@@ -114,9 +117,19 @@ class Seat:
             await self.keys.load(tx)
             self.olm = Machine(self.user_id, self.device_id, self.keys)
             await self.keys.flush(tx)
-        if not self.olm.account.shared:
+            rows = await tx.fetch(ASKED, self.org)
+        self.olm.asked |= {(row["room_id"], row["session_id"]) for row in rows}
+        # Who logs a device out, as a reset of the password does, takes its published keys away too.
+        if not self.olm.account.shared or not await self._is_published(server):
+            self.olm.account.shared = False
             await self.publish_keys(server, fallback=True)
         await self.cross_sign(server, settings)
+
+    async def _is_published(self, server: Homeserver) -> bool:
+        """Whether the homeserver shows our device with the keys that we have."""
+        shown = await cross_signing.query(server, self.user_id)
+        told = shown.get("device_keys", {}).get(self.user_id, {}).get(self.device_id, {}).get("keys", {})
+        return bool(told.get(f"ed25519:{self.device_id}") == self.olm.account.identity_keys["ed25519"])
 
     async def _load(self) -> bool:
         """Read the device's secrets, or make them; returns whether the device has never been used."""
@@ -178,7 +191,7 @@ class Seat:
                 settings.password.get_secret_value() or None,
                 self._keep_identity,
             )
-        except MatrixError as error:
+        except CaptureError as error:
             self.signed, why = False, f" ({error})"
         async with self.tx() as tx:
             await tx.execute(SIGNED, self.org, self.user_id, self.signed)
@@ -228,7 +241,9 @@ async def _take(connection: Connection, seat: Seat, stop: asyncio.Event) -> bool
     standing_by = False
     while not stop.is_set():
         if await connection.fetchval(TAKE, name):
-            await seat.stopped("starting")  # what was said of the process before us does not hold for us
+            # What was said of the process before us does not hold for us; nor does it that it was silent for long.
+            async with seat.tx() as tx:
+                await tx.execute(STARTING, seat.org, seat.user_id)
             return True
         if not standing_by:
             log.info("Another process drives the archiver %s. This one stands by.", seat.user_id)

@@ -7,15 +7,16 @@ import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import asyncpg
 
+from archiver.capture import joining
 from archiver.capture import seat as seats
 from archiver.capture.client import CaptureError, Homeserver, HomeserverUnreachable, homeserver, path
 from archiver.capture.commit import Committer
 from archiver.capture.gaps import Gaps
 from archiver.capture.history import History
-from archiver.capture.joining import join_due
 from archiver.capture.key_backup import KeyBackup
 from archiver.capture.media import Fetcher
 from archiver.capture.megolm import Megolm
@@ -36,8 +37,10 @@ from archiver.stopping import or_stop, pause
 
 log = logging.getLogger(__name__)
 
+Beside = Callable[[asyncio.Event], Awaitable[None]]
 Alongside = Callable[[Pool, Vault, asyncio.Event], Awaitable[None]]
-EXPECTED = (CaptureError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+DATABASE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+EXPECTED = (CaptureError, *DATABASE)
 STOP_GRACE = 2.0  # seconds
 SWITCH = 0.0005  # seconds after which a thread that checks a page of history gives way to the live stream
 FULL_POOL = 0.5  # of the one-time keys the server should hold: below it, new ones are published
@@ -114,41 +117,64 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
     ):
         if seat is None:
             return
-        await seat.prepare(server, settings.archiver)
-        keys = ServerKeys(server, settings.homeserver.server_name or settings.archiver.user_id.partition(":")[2])
-        async with tenant_tx(pool, vault.org) as tx:
-            await keys.load(tx)
-        megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
-        committer = Committer(seat, megolm, keys, server, settings.archiver.bridges)
-        admin_token = settings.homeserver.admin_token.get_secret_value()
-        files, limit = FileStore(settings.files), settings.archiver.media_max_bytes
-        scanner = settings.archiver.scan_command
-        archivers = tuple(sorted({seat.user_id, *settings.archiver.together_with}))
         try:
             async with asyncio.TaskGroup() as tasks:
-                work = [
-                    tasks.create_task(task)
-                    for task in (
-                        seat.beat(pool),
-                        Fetcher(pool, vault, server, seat.user_id, files, limit, scanned=bool(scanner)).run(stop),
-                        Scanner(pool, vault, seat.user_id, files, scanner, settings.archiver.scan_timeout).run(stop),
-                        History(pool, server, committer, settings.archiver.history_pause).run(stop),
-                        Gaps(pool, server, committer, admin_token).run(stop),
-                        Seating(server, seat, admin_token, settings.archiver.scope, archivers).run(stop),
-                        Mender(pool, server, committer).run(stop),
-                        Signatures(pool, vault, keys).run(stop),
-                        *([KeyBackup(pool, server, seat).run(stop)] if settings.archiver.key_backup else []),
-                        Notices(pool, server, seat, settings.organisation.name).run(stop),
-                    )
-                ]
+                beating = tasks.create_task(seat.beat(pool))  # from the first moment: a long start is no frozen process
+                await seat.prepare(server, settings.archiver)
+                keys = ServerKeys(server, settings.homeserver.server_name or settings.archiver.user_id.partition(":")[2])
+                async with tenant_tx(pool, vault.org) as tx:
+                    await keys.load(tx)
+                megolm = Megolm(vault.org, seat.user_id, seat.secrets.pickle_key, settings.archiver.megolm_cache)
+                committer = Committer(seat, megolm, keys, server, settings.archiver.bridges)
+                admin_token = settings.homeserver.admin_token.get_secret_value()
+                files, limit = FileStore(settings.files), settings.archiver.media_max_bytes
+                scanner = settings.archiver.scan_command
+                archivers = tuple(sorted({seat.user_id, *settings.archiver.together_with}))
+                beside: dict[str, Beside] = {
+                    "fetching files": Fetcher(pool, vault, server, seat.user_id, files, limit, scanned=bool(scanner)).run,
+                    "scanning files": Scanner(pool, vault, seat.user_id, files, scanner, settings.archiver.scan_timeout).run,
+                    "fetching history": History(pool, server, committer, settings.archiver.history_pause).run,
+                    "looking for what is missing": Gaps(pool, server, committer, admin_token).run,
+                    "looking for rooms": Seating(server, seat, admin_token, settings.archiver.scope, archivers).run,
+                    "joining rooms": partial(joining.run, server, seat),
+                    "mending sessions": Mender(pool, server, committer).run,
+                    "checking signatures again": Signatures(pool, vault, keys).run,
+                    "posting notices": Notices(pool, server, seat, settings.organisation.name).run,
+                }
+                if settings.archiver.key_backup:
+                    beside["backing up room keys"] = KeyBackup(pool, server, seat).run
+                work = [tasks.create_task(_beside(what, run, stop)) for what, run in beside.items()]
                 log.info(
                     "Capturing as %s, device %s (%s).", seat.user_id, seat.device_id, "signed" if seat.signed else "NOT SIGNED"
                 )
                 await _sync(settings, server, seat, committer, stop)
-                for task in work:
+                for task in (beating, *work):
                     task.cancel()
         finally:
             await asyncio.shield(_say_stopped(seat))
+
+
+async def _beside(what: str, work: Beside, stop: asyncio.Event) -> None:
+    """Run what goes on beside the live stream, and again after a failure: whatever befalls it, messages are captured.
+
+    Only trouble with the database ends everything: what the seat holds in memory is then read again as it was committed.
+    """
+    delay = 1.0
+    while not stop.is_set():
+        try:
+            await work(stop)
+        except Exception as error:
+            causes = _leaves(error)
+            if any(isinstance(cause, DATABASE) for cause in causes):
+                raise
+            for cause in causes:
+                expected = isinstance(cause, EXPECTED)
+                reason = (str(cause) if expected else "") or type(cause).__name__
+                log.log(logging.ERROR, "%s stopped: %s", what.capitalize(), reason, exc_info=None if expected else cause)
+        else:
+            return
+        await pause(stop, delay)
+        delay = min(delay * 2, 60)
 
 
 async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: Committer, stop: asyncio.Event) -> None:
@@ -166,7 +192,6 @@ async def _sync(settings: Settings, server: Homeserver, seat: Seat, committer: C
         added = await committer.sync(page)
         if added:
             log.debug("Committed %d new events.", added)
-        await join_due(server, seat)
         if seat.must_sign(page.changed_devices):
             await seat.cross_sign(server, settings.archiver)
         olm = seat.olm

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.db import Connection
+from archiver.settings import Settings
 
 # A process that died has let go of the seat's lock (archiver.capture.seat); one that is frozen no longer says that it lives.
 SEATS = """
@@ -17,8 +18,9 @@ SEATS = """
                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                      AND ((classid::bigint << 32) | objid::bigint)
                          = hashtextextended('griffier seat|' || org || '|' || user_id, 0)) AS driven
-    FROM seat WHERE org = $1 AND ($2 = '' OR user_id = $2) ORDER BY user_id
+    FROM seat WHERE org = $1 ORDER BY user_id
 """
+NEVER_STARTED = "it was never started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,13 @@ class Standing:
         return "; ".join(self.reasons) or "capturing"
 
 
-async def standings(tx: Connection, org: int, user_id: str = "") -> list[Standing]:
-    """Every seat of the organisation, or only that of one account."""
-    found = []
-    for row in await tx.fetch(SEATS, org, user_id):
+async def standings(tx: Connection, settings: Settings) -> list[Standing]:
+    """Every seat of the organisation; also of the archivers that the settings name and that were never started."""
+    org, archivers = settings.organisation.id, (settings.archiver.user_id, *settings.archiver.together_with)
+    rows = await tx.fetch(SEATS, org)
+    missing = {user_id for user_id in archivers if user_id} - {row["user_id"] for row in rows}
+    found = [Standing(user_id, None, False, None, (NEVER_STARTED,)) for user_id in sorted(missing)]
+    for row in rows:
         checks = (
             (row["driven"], "no process drives it" if row["state"] in ("capturing", "starting") else f"it is {row['state']}"),
             (row["alive"] or not row["driven"], "the process that drives it is frozen"),

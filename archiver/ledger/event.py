@@ -66,6 +66,11 @@ class Rules:
         """From version 5 on, a signature counts only if its key was valid when the event was sent."""
         return self.number >= 5
 
+    @property
+    def redacts_in_content(self) -> bool:
+        """From version 11 on, what a redaction deletes is named in its content; before, beside it."""
+        return self.number >= 11
+
     def content_kept(self, event: JsonObject) -> JsonObject:
         """What redaction leaves of an event's content (room versions, "Redactions")."""
         content = event.get("content")
@@ -87,7 +92,7 @@ class Rules:
             "m.room.join_rules": ["join_rule", *(["allow"] if number >= 8 else [])],
             "m.room.history_visibility": ["history_visibility"],
             "m.room.aliases": ["aliases"] if number <= 5 else [],
-            "m.room.redaction": ["redacts"] if number >= 11 else [],
+            "m.room.redaction": ["redacts"] if self.redacts_in_content else [],
         }
         return _only(content, *names_by_kind.get(kind if isinstance(kind, str) else "", []))
 
@@ -105,7 +110,7 @@ def signed_form(event: JsonObject, rules: Rules) -> JsonObject:
     pdu = {name: value for name, value in event.items() if name not in ("unsigned", "age_ts", "event_id")}
     if not rules.id_is_hash and "event_id" in event:
         pdu["event_id"] = event["event_id"]
-    if rules.number >= 11 and event.get("type") == "m.room.redaction":
+    if rules.redacts_in_content and event.get("type") == "m.room.redaction":
         pdu.pop("redacts", None)
     if rules.number >= 12 and event.get("type") == "m.room.create" and event.get("state_key") == "":
         pdu.pop("room_id", None)

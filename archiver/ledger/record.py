@@ -19,6 +19,9 @@ from archiver.ledger.sealing import Vault, bound, month_of
 
 SALT = 32
 
+OTHER_SENDER = "other-sender"
+"""The doubt that an event's key is another account's than the one that sent it."""
+
 Place = tuple[str, str, int]
 """(room id, session id, message index)."""
 MAX_TIME = datetime(9999, 1, 1, tzinfo=UTC)
@@ -50,7 +53,7 @@ class Arrival:
     @property
     def deletes(self) -> tuple[str, str] | None:
         """(room id, event id) of what it deletes, if it deletes something."""
-        kind, target = relation(self.event)
+        kind, target = relation(self.event, self.rules)
         return (self.room_id, target) if kind == "m.redaction" and target else None
 
     @property
@@ -69,12 +72,16 @@ def moment(milliseconds: Any) -> datetime:
         return MAX_TIME
 
 
-def relation(event: JsonObject) -> tuple[str | None, str | None]:
-    """(relation type, related event id) of an event; a redaction is the relation `m.redaction`."""
+def relation(event: JsonObject, rules: Rules) -> tuple[str | None, str | None]:
+    """(relation type, related event id) of an event; a redaction is the relation `m.redaction`.
+
+    What a redaction deletes stands in the one place that its room's version names (room version 11, "Redactions"): whatever its
+    sender wrote in the other was never authorised.
+    """
     content = event.get("content")
     content = content if isinstance(content, dict) else {}
     if event.get("type") == "m.room.redaction":
-        target = content.get("redacts") or event.get("redacts")
+        target = (content if rules.redacts_in_content else event).get("redacts")
         return "m.redaction", column(target) if isinstance(target, str) else None
     related = content.get("m.relates_to")
     if not isinstance(related, dict):
@@ -120,14 +127,16 @@ MARK_UNREAD = """
     INSERT INTO unread (org, room_id, event_id)
     SELECT $1, u.* FROM unnest($2::text[], $3::text[]) AS u ON CONFLICT DO NOTHING
 """
-# The earlier event at the same place of the same session; a second one is a replay.
-TAKEN = """
+# The earlier event at the same place of the same session; a second one is a replay. Whose key it is not can't be who was first:
+# history comes newest page first, so the copy may be here before what it copies.
+TAKEN = f"""
     SELECT p.*, min(r.event_id) AS event_id
     FROM unnest($2::text[], $3::text[], $4::bigint[]) AS p (room_id, session_id, message_index),
          LATERAL (SELECT event_id FROM record WHERE org = $1 AND record.room_id = p.room_id
-                  AND record.session_id = p.session_id AND record.message_index = p.message_index OFFSET 0) AS r
+                  AND record.session_id = p.session_id AND record.message_index = p.message_index
+                  AND '{OTHER_SENDER}' <> ALL (record.doubts) OFFSET 0) AS r
     GROUP BY 1, 2, 3
-"""
+"""  # noqa: S608 - a constant only
 # Set once: a record that has a payload keeps it, whatever comes later.
 SET_PAYLOADS = """
     UPDATE record SET sealed_payload = p.sealed, payload_type = p.kind, opened_at = now(), unreadable = NULL,
@@ -159,7 +168,7 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
                 arrival.room_id, arrival.event_id, column(arrival.type),
                 column(state_key) if isinstance(state_key, str) else None,
                 column(sender) if isinstance(sender, str) else "?", sent_at,
-                min(max(depth, 0), 2**63 - 1) if isinstance(depth, int) else 0, *relation(event),
+                min(max(depth, 0), 2**63 - 1) if isinstance(depth, int) else 0, *relation(event, arrival.rules),
                 arrival.checks.id_matches, arrival.checks.content_matches,
                 " ".join(map(column, arrival.checks.signed_by)), " ".join(map(column, arrival.checks.unsigned_by)),
                 column(arrival.session_id) if arrival.session_id else None,
@@ -182,6 +191,12 @@ async def taken(tx: Connection, org: int, places: Iterable[Place]) -> dict[Place
         return {}
     found = await tx.fetch(TAKEN, org, *zip(*wanted, strict=True))
     return {(row["room_id"], row["session_id"], row["message_index"]): row["event_id"] for row in found}
+
+
+def repeats(first: dict[Place, str], place: Place, event_id: str, doubts: Iterable[str]) -> bool:
+    """Whether another event has this place; who finds it free takes it in `first`, unless the key is another account's."""
+    holder = first.get(place, event_id) if OTHER_SENDER in doubts else first.setdefault(place, event_id)
+    return holder != event_id
 
 
 async def mark_unread(tx: Connection, org: int, records: set[tuple[str, str]]) -> None:

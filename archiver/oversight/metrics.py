@@ -79,13 +79,13 @@ class Collected(Collector):
 async def metrics(tx: Connection, settings: Settings) -> bytes:
     """Everything as text. Raises an error of the database when that takes longer than five seconds."""
     await tx.execute(BOUNDS)
-    families = [family async for family in _archive(tx, settings.organisation.id)]
+    families = [family async for family in _archive(tx, settings)]
     summary = await rounds.summary(tx, settings.organisation.id)
     families += canary(summary, settings.canary.every, datetime.now(UTC))
     return bytes(generate_latest(Collected(families)))
 
 
-async def _archive(tx: Connection, org: int) -> AsyncIterator[Metric]:
+async def _archive(tx: Connection, settings: Settings) -> AsyncIterator[Metric]:
     yield _gauge("records", f"Events in the ledger. {ESTIMATED}", [((), await _size(tx, "record", RECORDS))])
     yield _gauge("messages", f"Messages in the reading view. {ESTIMATED}", [((), await _size(tx, "message", MESSAGES))])
     causes = by_cause(await _counts(tx, UNREADABLE))
@@ -106,12 +106,12 @@ async def _archive(tx: Connection, org: int) -> AsyncIterator[Metric]:
     yield _gauge("rooms_without_notice", "Rooms in which the notice is not confirmed.", [((), unnoticed)])
     alarms = [((kind,), count) for kind, count in sorted((await _counts(tx, ALARMS)).items())]
     yield _gauge("alarms", "What an admin must do something about; 'griffier status' tells what.", alarms, "kind")
-    async for family in _seats(tx, org):
+    async for family in _seats(tx, settings):
         yield family
 
 
-async def _seats(tx: Connection, org: int) -> AsyncIterator[Metric]:
-    seats, now = await standings(tx, org), await tx.fetchval("SELECT now()")
+async def _seats(tx: Connection, settings: Settings) -> AsyncIterator[Metric]:
+    seats, now = await standings(tx, settings), await tx.fetchval("SELECT now()")
     capturing = (
         "1 while the archiver's account captures: driven by a living process, signed, a sync committed in the last minute."
     )

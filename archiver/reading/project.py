@@ -20,7 +20,12 @@ log = logging.getLogger(__name__)
 BATCH = 500
 REST = 3.0  # as long as history is being fetched, capture goes first: the view rests so many times as long as it works
 FETCHING = "SELECT EXISTS (SELECT FROM stretch WHERE org = $1 AND failed IS NULL AND due_at <= now())"
-# Taken out in the transaction that writes the rows: a crash puts them back, and two projectors never take the same.
+# One projector per organisation at a time: another could read before a deletion comes and write after who read it, and its row
+# would stay. What comes while this one works is `unread` again afterwards, and makes the row anew.
+LOCK = "hashtextextended('griffier view|' || $1::integer, 0)"
+TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({LOCK})"
+WAIT_LOCK = f"SELECT pg_advisory_xact_lock({LOCK})"
+# Taken out in the transaction that writes the rows: a crash puts them back.
 TAKE = f"""
     DELETE FROM unread WHERE (org, room_id, event_id) IN (
         SELECT org, room_id, event_id FROM unread LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
@@ -78,8 +83,10 @@ async def messages(tx: Connection, vault: Vault, roots: Iterable[Record]) -> lis
     return composed
 
 
-async def project_batch(tx: Connection, vault: Vault, index: BlindIndex) -> int:
-    """Bring the messages of the next records up to date; return how many records were taken."""
+async def project_batch(tx: Connection, vault: Vault, index: BlindIndex) -> int | None:
+    """Bring the messages of the next records up to date; return how many records were taken: None if another is at it."""
+    if not await tx.fetchval(TRY_LOCK, vault.org):
+        return None
     taken = {(row["room_id"], row["event_id"]) for row in await tx.fetch(TAKE)}
     if not taken:
         return 0
@@ -120,7 +127,7 @@ async def run(pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
         async with tenant_tx(pool, vault.org) as tx:
             taken = await project_batch(tx, vault, index)
             fetching = taken == BATCH and await tx.fetchval(FETCHING, vault.org)
-        rest = 0.2 if taken == 0 else (clock() - began) * REST if fetching else 0
+        rest = 0.2 if not taken else (clock() - began) * REST if fetching else 0
         if rest:
             await pause(stop, rest)
 
@@ -129,6 +136,7 @@ async def rebuild(pool: Pool, vault: Vault, progress: Callable[[int, int], None]
     """Make the whole reading view again from the ledger; `progress` is told (done, total). Returns the number of records."""
     index = BlindIndex(vault.search_key)
     async with tenant_tx(pool, vault.org) as tx:
+        await tx.execute(WAIT_LOCK, vault.org)
         await tx.execute("DELETE FROM message WHERE org = $1", vault.org)
         await tx.execute(
             "INSERT INTO unread (org, room_id, event_id) SELECT org, room_id, event_id FROM record ON CONFLICT DO NOTHING"
@@ -137,8 +145,9 @@ async def rebuild(pool: Pool, vault: Vault, progress: Callable[[int, int], None]
     done = 0
     while True:
         async with tenant_tx(pool, vault.org) as tx:
+            await tx.execute(WAIT_LOCK, vault.org)  # nothing left while another is at it is not the end
             taken = await project_batch(tx, vault, index)
-        if taken == 0:
+        if not taken:
             return int(total)
         done += taken
         progress(done, total)

@@ -43,7 +43,7 @@ async def ready(request: web.Request) -> web.Response:
     archive = request.app[ARCHIVE]
     try:
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
-            seats = await standings(tx, archive.vault.org)
+            seats = await standings(tx, archive.settings)
             unnoticed = await tx.fetchval(UNNOTICED, archive.vault.org)
     except UNREACHABLE:
         return web.json_response({"capturing": False, "reasons": ["database unreachable"]}, status=503)

@@ -56,7 +56,7 @@ async def index(request: web.Request) -> web.StreamResponse:
         await note(tx, archive.vault.org, request["actor"], "list rooms")
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         found = await room_list.rooms(tx, archive.vault)
-        capturing = whole(await standings(tx, archive.vault.org))
+        capturing = whole(await standings(tx, archive.settings))
     return render(request, "index.html", rooms=found, capturing=capturing)
 
 
@@ -71,7 +71,7 @@ async def read(request: web.Request) -> web.StreamResponse:
         )
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         entries, more = await page_before(tx, archive.vault, room, cursor, PAGE)
-        capturing = whole(await standings(tx, archive.vault.org))
+        capturing = whole(await standings(tx, archive.settings))
     shown = [(entry, _shown(room, entry)) for entry in entries]
     older = place(more) if more else None
     return render(request, "room.html", room=room, entries=shown, older=older, newest=cursor is None, capturing=capturing)

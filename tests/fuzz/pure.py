@@ -60,8 +60,8 @@ def take_event(event: dict[str, Any], version: str) -> Message | None:
     record = Record(
         room_id=ROOM, event_id=identity, type=kind if isinstance(kind, str) else "?",
         state_key=state_key if isinstance(state_key, str) else None, sender=sender if isinstance(sender, str) else "?",
-        sent_at=moment(event.get("origin_server_ts")), captured_at=NOW, depth=0, rel_type=relation(event)[0],
-        relates_to=relation(event)[1], id_matches=checks.id_matches, content_matches=checks.content_matches,
+        sent_at=moment(event.get("origin_server_ts")), captured_at=NOW, depth=0, rel_type=relation(event, rules)[0],
+        relates_to=relation(event, rules)[1], id_matches=checks.id_matches, content_matches=checks.content_matches,
         signed_by=checks.signed_by, unsigned_by=checks.unsigned_by, session_id=None, payload_type=payload_type(opened.payload),
         unreadable=opened.unreadable if kind == "m.room.encrypted" else None, message_index=opened.index, doubts=opened.doubts,
         event=event, payload=opened.payload,

@@ -20,7 +20,7 @@ async def test_a_healthy_archive_and_one_that_nobody_drives(stack, tmp_path):
     async with facility(stack, tmp_path) as archive:
         never = await archive.run("doctor")
         assert never.returncode == 1
-        assert "no archiver was ever started. Start 'griffier archive'" in never.stdout
+        assert f"PROBLEM  capture as {archive.user_id}: it was never started. Start 'griffier archive'" in never.stdout
         process = await archive.start()
         await archive.until("SELECT capturing FROM seat")
         healthy = await archive.run("doctor", "--json")
@@ -33,6 +33,24 @@ async def test_a_healthy_archive_and_one_that_nobody_drives(stack, tmp_path):
         assert f"PROBLEM  capture as {archive.user_id}: it is stopped" in stopped.stdout
         state = json.loads((await archive.run("status", "--json")).stdout)
         assert (state["capturing"], state["seats"][0]["state"]) == (False, "it is stopped")
+
+
+async def test_an_archiver_whose_devices_were_logged_out_signs_in_and_publishes_its_keys_anew(stack, tmp_path):
+    user_id, password = await stack.register(f"uitlogger-{secrets.token_hex(3)}")
+    async with Official(stack.homeserver, user_id, password) as official, facility(stack, tmp_path) as archive:
+        await archive.start()
+        await archive.until("SELECT capturing FROM seat")
+        async with homeserver(stack.homeserver, 30) as server:
+            reset = {"new_password": archive.env["GRIFFIER_ARCHIVER__PASSWORD"], "logout_devices": True}
+            where = f"/_synapse/admin/v1/reset_password/{archive.user_id}"
+            await server.call("POST", where, reset, token=stack.admin_token)
+        room = (await official.do("create_room", name="Uitgelogd", invite=[archive.user_id]))["room"]
+        await archive.until("SELECT notice_seen_at IS NOT NULL FROM room WHERE room_id = $1", room, seconds=60)
+        await official.do("wait_members", room=room, count=3)
+        sent = (await official.do("send", room=room, body="na het uitloggen"))["event_id"]
+        await archive.until("SELECT unreadable IS NULL FROM record WHERE event_id = $1", sent)
+        told = await archive.run("doctor")
+        assert told.returncode == 0, told.stdout
 
 
 async def test_what_a_dead_or_frozen_process_said_is_not_believed(stack, tmp_path):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from archiver.capture.client import MatrixError
+from archiver.capture.client import HomeserverUnreachable, MatrixError
 from archiver.capture.commit import Checked
 from archiver.capture.history import AHEAD, FIRST_PAGE, HOLD, MAX_PAGE, MIN_PAGE, History
 from archiver.db import tenant_tx
@@ -29,7 +29,9 @@ class Server:
     def __init__(self, pages: int) -> None:
         self.pages = pages
         self.served: list[tuple[str, int]] = []
-        self.refuses: MatrixError | None = None
+        self.refuses: Exception | None = None
+        self.down: dict[str, int] = {}  # how often a room's history can't be had
+        self.hidden: set[int] = set()  # pages of which nothing may be seen
 
     async def call(self, method, path, query):
         room_id = path.split("/")[-2].replace("%21", "!").replace("%3A", ":")
@@ -37,8 +39,11 @@ class Server:
         await asyncio.sleep(0)
         if self.refuses:
             raise self.refuses
+        if self.down.get(room_id):
+            self.down[room_id] -= 1
+            raise HomeserverUnreachable("a page of the proxy's")
         self.served.append((room_id, page))
-        chunk = [{"type": "x", "page": page}]
+        chunk = [] if page in self.hidden else [{"type": "x", "page": page}]
         return {"chunk": chunk, "end": str(page + 1)} if page < self.pages else {"chunk": chunk}
 
 
@@ -52,16 +57,23 @@ class Committer:
         self.most_ahead = 0
         self.known: set[tuple[str, int]] = set()
         self.dies_at = -1
+        self.fails: list[tuple[str, int]] = []  # what can't be checked, once for each time it is named
 
     async def check(self, room_id, events):
+        for event in events:
+            if (room_id, event["page"]) in self.fails:
+                self.fails.remove((room_id, event["page"]))
+                raise HomeserverUnreachable("the version of the room can't be had")
         return Checked(room_id, Rules("11"), tuple((event, None) for event in events), [])
 
     async def keep(self, page, then):
         self.most_ahead = max(self.most_ahead, len(self.server.served) - len(self.kept))
-        [(event, _)] = page.events
         if len(self.kept) == self.dies_at:
             raise ConnectionError("the database is gone")
         await self.history(page.room_id, [], then)
+        if not page.events:
+            return False
+        [(event, _)] = page.events
         place = page.room_id, event["page"]
         self.kept.append(place)
         return place not in self.known
@@ -129,6 +141,69 @@ async def test_a_stretch_ends_at_the_first_page_that_holds_nothing_new(archive, 
     await run_until_done(archive, History(archive.pool, server, committer))
     assert {(rooms[0], page) for page in range(1, 5)} <= set(committer.kept)
     assert len(server.served) < 20, "what was on its way when it ended, and no more"
+
+
+@pytest.mark.parametrize("until_known", [False, True])
+async def test_a_page_of_which_nothing_may_be_seen_does_not_end_the_history(archive, rooms, until_known):
+    server = Server(pages=6)
+    server.hidden = {1, 3, 4}
+    committer = Committer(archive.pool, server)
+    await stretches(archive, rooms[:1], until_known=until_known)
+    await run_until_done(archive, History(archive.pool, server, committer))
+    assert committer.kept == [(rooms[0], page) for page in (2, 5, 6)]
+
+
+async def hasten(archive):
+    """Let no stretch wait for longer than a moment."""
+    async with tenant_tx(archive.pool, 1) as tx:
+        await tx.execute("UPDATE stretch SET due_at = least(due_at, now() + interval '0.1 s')")
+
+
+async def test_a_room_whose_history_can_t_be_had_now_ends_no_other(archive, rooms):
+    server = Server(pages=4)
+    server.down = {rooms[0]: 2}
+    committer = Committer(archive.pool, server)
+    await stretches(archive, rooms)
+    history = History(archive.pool, server, committer)
+    running = asyncio.create_task(run_until_done(archive, history))
+    async with asyncio.timeout(20):
+        while {room for room, _ in committer.kept} != set(rooms):
+            await asyncio.sleep(0.02)
+            await hasten(archive)
+    assert committer.kept[:8] == [(room, page) for page in range(1, 5) for room in rooms[1:]], "the others went on"
+    await running
+    assert sorted(committer.kept) == sorted((room, page) for room in rooms for page in range(1, 5))
+
+
+async def test_an_unreachable_homeserver_is_waited_for_ever_longer(archive, rooms):
+    server = Server(pages=1)
+    server.refuses = HomeserverUnreachable("502 from the proxy")
+    history = History(archive.pool, server, Committer(archive.pool, server))
+    await stretches(archive, rooms[:1])
+    waits = []
+    for _ in range(3):
+        [stretch] = await history._due()
+        assert await history._page(stretch) is None
+        async with tenant_tx(archive.pool, 1) as tx:
+            waits.append(await tx.fetchval("SELECT round(extract(epoch FROM due_at - now())) FROM stretch"))
+            await tx.execute("UPDATE stretch SET due_at = now()")
+    assert waits == [1, 2, 4]
+
+
+async def test_a_page_that_can_t_be_checked_now_is_fetched_again_and_none_is_left_out(archive, rooms):
+    server = Server(pages=12)
+    committer = Committer(archive.pool, server)
+    committer.fails = [(rooms[0], 1), (rooms[0], 5), (rooms[0], 5)]
+    await stretches(archive, rooms[:2])
+    history = History(archive.pool, server, committer)
+    running = asyncio.create_task(run_until_done(archive, history))
+    while not running.done():
+        await asyncio.sleep(0.05)
+        await hasten(archive)
+    await running
+    for room in rooms[:2]:
+        assert [page for kept, page in committer.kept if kept == room] == list(range(1, 13)), "every page, once, in order"
+    assert {stretch.under_way for stretch in history._stretches.values()} <= {0}
 
 
 async def test_after_a_crash_it_goes_on_at_the_last_page_that_was_committed(archive, rooms):

@@ -9,7 +9,7 @@ import pytest
 from archiver.db import migrate, tenant_tx
 from archiver.ledger.audit import note
 from archiver.ledger.event import Checks, Rules
-from archiver.ledger.record import COLUMNS, Arrival, Reading, append, moment, set_payloads, unseal
+from archiver.ledger.record import COLUMNS, Arrival, Reading, append, moment, relation, set_payloads, unseal
 from archiver.ledger.sealing import SealingError, Vault
 from archiver.reading.message import compose
 from tests.unit.conftest import Archive, dump
@@ -130,6 +130,28 @@ async def test_a_dump_of_the_database_holds_no_word(archive, room):
     for word in ("stikstofdossier", "torentjesoverleg"):
         assert word.encode() not in everything
         assert word.encode().hex().encode() not in everything
+
+
+@pytest.mark.parametrize(
+    ("version", "believed"), [("1", "$beside"), ("10", "$beside"), ("11", "$within"), ("12", "$within"), ("later", "$within")]
+)
+def test_a_deletion_names_its_message_where_the_room_version_says_and_nowhere_else(version, believed):
+    """The homeserver checks one place only; any member can write another person's message in the other."""
+    both = {"type": "m.room.redaction", "redacts": "$beside", "content": {"redacts": "$within"}}
+    assert relation(both, Rules(version)) == ("m.redaction", believed)
+    assert Arrival("!r", "$d", both, Rules(version), Checks(True, True, (), ())).deletes == ("!r", believed)
+    other = both | {"content": {}} if believed == "$within" else {name: both[name] for name in ("type", "content")}
+    assert relation(other, Rules(version)) == ("m.redaction", None)
+    assert Arrival("!r", "$d", other, Rules(version), Checks(True, True, (), ())).deletes is None
+
+
+async def test_a_member_cannot_make_the_message_of_another_look_deleted_in_an_older_room(archive, room):
+    mine, other = (archive.arrival({"msgtype": "m.text", "body": body}, room) for body in ("mijn", "ander"))
+    lure = archive.arrival({"redacts": other.event_id}, room, type="m.room.redaction", redacts=mine.event_id)
+    await add(archive, mine, other, dataclasses.replace(lure, rules=Rules("10")))
+    async with tenant_tx(archive.pool, 1) as tx:
+        told = await tx.fetch("SELECT relates_to FROM record WHERE room_id = $1 AND rel_type = 'm.redaction'", room)
+    assert [row["relates_to"] for row in told] == [mine.event_id]
 
 
 async def test_migrating_again_changes_nothing(archive):

@@ -5,6 +5,7 @@ import datetime as dt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archiver.ledger.event import Rules
 from archiver.ledger.record import Record, relation
 from archiver.reading.message import compose, is_message
 from archiver.reading.timeline import without_fallback
@@ -14,7 +15,7 @@ START = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
 
 def record(event_id: str, content: dict, *, sender="@minister:x", kind="m.room.message", second=0, **other) -> Record:
     event = {"type": kind, "content": content, "sender": sender} | other.pop("event", {})
-    rel_type, relates_to = relation(event)
+    rel_type, relates_to = relation(event, Rules("11"))
     values = {
         "room_id": "!r", "event_id": event_id, "type": kind, "state_key": None, "sender": sender,
         "sent_at": START + dt.timedelta(seconds=second), "captured_at": START, "depth": second, "rel_type": rel_type,

@@ -1,5 +1,6 @@
 """The reading view and search on a real Postgres."""
 
+import asyncio
 import dataclasses
 import secrets
 
@@ -7,6 +8,7 @@ import pytest
 
 from archiver.db import tenant_tx
 from archiver.ledger.record import append
+from archiver.reading import project as view
 from archiver.reading.project import project_batch, rebuild
 from archiver.reading.search import search
 from archiver.reading.words import BlindIndex
@@ -60,6 +62,66 @@ async def test_a_rebuild_gives_exactly_the_view_that_was_kept_up_to_date(archive
     await rebuild(archive.pool, archive.vault, lambda done, total: None)
     async with tenant_tx(archive.pool, 1) as tx:
         assert [dict(row) for row in await tx.fetch(VIEW, room)] == before
+
+
+async def test_two_projectors_never_write_a_deleted_message_back_as_it_was(archive, room, monkeypatch):
+    """The deletion comes, and another process turns to it, between the reading and the writing of the message's row."""
+    doomed = archive.arrival({"msgtype": "m.text", "body": "weg ermee"}, room)
+    deletion = archive.arrival({"redacts": doomed.event_id}, room, type="m.room.redaction", depth=2)
+    read, index, beside = view.messages, BlindIndex(archive.vault.search_key), []
+
+    async def meanwhile(tx, vault, roots):
+        found = await read(tx, vault, roots)
+        if not beside:
+            beside.append("came")
+            async with tenant_tx(archive.pool, 1) as other:
+                await append(other, archive.vault, [deletion])
+            async with tenant_tx(archive.pool, 1) as other:
+                beside.append(await project_batch(other, archive.vault, index))
+        return found
+
+    await project(archive)
+    async with tenant_tx(archive.pool, 1) as tx:
+        await append(tx, archive.vault, [doomed])
+    monkeypatch.setattr(view, "messages", meanwhile)
+    async with tenant_tx(archive.pool, 1) as tx:
+        assert await project_batch(tx, archive.vault, index) == 1
+    assert beside == ["came", None], "the other one leaves it alone, and does not say that all is done"
+    await project(archive)
+    async with tenant_tx(archive.pool, 1) as tx:
+        [row] = await tx.fetch(VIEW, room)
+    assert row["deleted_at"] is not None
+
+
+async def test_one_organisation_does_not_wait_for_the_view_of_another(archive):
+    async with tenant_tx(archive.pool, 1) as tx, tenant_tx(archive.pool, 2) as other:
+        assert await project_batch(tx, archive.vault, BlindIndex(archive.vault.search_key)) is not None
+        assert await project_batch(other, archive.other, BlindIndex(archive.other.search_key)) is not None
+
+
+async def test_a_rebuild_waits_for_who_is_at_it_and_leaves_nothing_undone(archive, room):
+    await conversation(archive, room)
+    async with tenant_tx(archive.pool, 1) as tx:
+        before = [dict(row) for row in await tx.fetch(VIEW, room)]
+    # Somebody else is at it when the rebuild begins, and again right after its first step.
+    async with tenant_tx(archive.pool, 1) as tx:
+        await tx.execute(view.WAIT_LOCK, 1)
+        rebuilding = asyncio.create_task(rebuild(archive.pool, archive.vault, lambda done, total: None))
+        await asyncio.sleep(0.3)
+        assert not rebuilding.done()
+        second = asyncio.create_task(hold(archive))
+        await asyncio.sleep(0.1)
+    await asyncio.gather(rebuilding, second)
+    async with tenant_tx(archive.pool, 1) as tx:
+        assert [dict(row) for row in await tx.fetch(VIEW, room)] == before
+        assert await tx.fetchval("SELECT count(*) FROM unread") == 0
+
+
+async def hold(archive) -> None:
+    """Be at it for a moment, in the queue behind the first step of a rebuild."""
+    async with tenant_tx(archive.pool, 1) as tx:
+        await tx.execute(view.WAIT_LOCK, 1)
+        await asyncio.sleep(0.3)
 
 
 @pytest.mark.parametrize(
