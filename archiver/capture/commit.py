@@ -164,7 +164,7 @@ class Committer:
         return await self._check(room_id, events, versions[room_id])
 
     async def _check(self, room_id: str, events: Sequence[JsonObject], version: str) -> Checked:
-        found = await self._keys.learn(server_keys.needed(events))
+        found = await self._keys.learn(server_keys.needed(events, server_keys.believable()))
         rules, keys = Rules(version), self._keys.known
         if len(events) <= FEW:
             return Checked(room_id, rules, _examine(room_id, events, rules, keys), found)
@@ -362,6 +362,7 @@ class Committer:
             log.debug("%s is captured through another archiver.", room.room_id)
         elif room.membership == "leave":
             log.warning("The archiver is no longer in %s: nothing said there from now on is archived.", room.room_id)
+            await alarm.clear(tx, self.seat.org, room.room_id, alarm.CANT_JOIN)  # an invitation that was taken back
             if own is not None and own.get("sender") != self.seat.user_id:
                 removed = f"{own.get('sender')} removed the archiver: {why or 'no reason was given'}"
                 await alarm.sound(tx, self.seat.org, alarm.REMOVED, room.room_id, removed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -72,14 +73,23 @@ class Answer:
     keys: tuple[ToldKey, ...]
 
 
-def needed(events: Iterable[JsonObject]) -> dict[Pair, int]:
-    """The keys with which the servers responsible for these events signed, each with the latest time it must be valid for."""
+def believable() -> float:
+    """The latest time, in milliseconds, for which an answer of today can be believed."""
+    return (time.time() + LONGEST.total_seconds()) * 1000
+
+
+def needed(events: Iterable[JsonObject], until: float = math.inf) -> dict[Pair, int]:
+    """The keys with which the servers responsible for these events signed, each with the latest time it must be valid for.
+
+    A time after `until` counts for nothing: what says that it was sent then keeps no key from what was sent beside it.
+    """
     latest: dict[Pair, int] = {}
     for event in events:
-        servers, sent = responsible(event), event.get("origin_server_ts")
+        servers, told = responsible(event), event.get("origin_server_ts")
+        sent = told if isinstance(told, int) and told <= until else 0
         for pair in signers(event):
             if pair[0] in servers and SERVER_NAME.fullmatch(pair[0]):
-                latest[pair] = max(latest.get(pair, 0), sent if isinstance(sent, int) else 0)
+                latest[pair] = max(latest.get(pair, 0), sent)
     return latest
 
 
@@ -105,11 +115,11 @@ class ServerKeys:
         Takes at most ASK_AT_MOST seconds; what did not come is asked for again with a later event.
         """
         now = asyncio.get_running_loop().time()
-        believable = (time.time() + LONGEST.total_seconds()) * 1000  # no answer of today reaches further
+        latest = believable()
         asked = {
             pair: sent
             for pair, sent in wanted.items()
-            if self._until(pair) < sent <= believable and self._vain.get(pair, (0.0, 0.0))[0] <= now
+            if self._until(pair) < sent <= latest and self._vain.get(pair, (0.0, 0.0))[0] <= now
         }
         if not asked:
             return []

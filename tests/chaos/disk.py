@@ -50,9 +50,11 @@ def as_root(path: Path, options: str) -> Iterator[tuple[Path, str]]:
     """Mounted for everybody; yields where it is reached, and why it is not mounted if it is not."""
     mount = ["mount", "-t", "tmpfs", "-o", options, "griffier-chaos", str(path)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    yield path, done.stderr.strip() if done.returncode else ""
-    if done.returncode == 0:
-        subprocess.run(["umount", "--lazy", path], check=True)
+    try:
+        yield path, done.stderr.strip() if done.returncode else ""
+    finally:
+        if done.returncode == 0:
+            subprocess.run(["umount", "--lazy", path], check=True)
 
 
 @contextmanager
@@ -63,8 +65,9 @@ def in_a_namespace(path: Path, options: str) -> Iterator[tuple[Path, str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stderr is not None
-        if holder.stdout.readline().strip() == "mounted":
-            yield Path(f"/proc/{holder.pid}/root{path}"), ""
+        mounted = holder.stdout.readline().strip() == "mounted"
+        reached = Path(f"/proc/{holder.pid}/root{path}") if mounted else path
+        try:
+            yield reached, "" if mounted else holder.stderr.read().strip()
+        finally:
             holder.terminate()
-        else:
-            yield path, holder.stderr.read().strip()

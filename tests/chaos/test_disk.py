@@ -1,5 +1,6 @@
 """The small disk of the storm is full when it says so, for whoever runs the tests."""
 
+import contextlib
 import errno
 import os
 
@@ -19,3 +20,9 @@ def test_a_full_disk_takes_nothing_and_a_freed_one_does(tmp_path):
         disk.free()
         (disk.path / "dan").write_bytes(b"x" * 100_000)
     assert not list((tmp_path / "schijf").iterdir())
+
+
+def test_a_test_that_fails_leaves_no_disk_behind(tmp_path):
+    with contextlib.suppress(AssertionError), small_disk(tmp_path / "schijf", 1):
+        raise AssertionError
+    assert not (tmp_path / "schijf").is_mount()

@@ -330,7 +330,7 @@ class Ordeal:
         kinds = dict(await tx.fetch(FIND_KINDS, room.room_id, list(wanted)))
         for one in good:
             record = records[one.event_id]
-            assert (record.id_matches, record.content_matches, record.signed_by) == (True, True, (SERVER,)), record.event_id
+            assert (record.id_matches, record.content_matches, record.signed_by) == (True, True, (SERVER,)), record
             assert (record.payload is not None) == one.encrypted, record.unreadable
             assert record.content["body"] == one.body
             assert shown[one.event_id].versions[0].body == one.body

@@ -12,7 +12,7 @@ from unpaddedbase64 import encode_base64
 
 from archiver.capture import server_keys
 from archiver.capture.client import HomeserverUnreachable
-from archiver.capture.server_keys import ServerKeys, needed, verify
+from archiver.capture.server_keys import ServerKeys, believable, needed, verify
 
 NAME = "verweg.example"
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -118,6 +118,17 @@ def test_what_is_needed_is_the_key_of_who_must_sign_for_the_latest_time():
     assert needed(events) == {(NAME, "ed25519:een"): 9}
     evil = {"sender": "@a:../../client/v3", "signatures": {"../../client/v3": {"ed25519:een": "x"}}}
     assert needed([evil]) == {}
+
+
+async def test_an_event_of_an_impossible_time_keeps_no_key_from_its_neighbours(one):
+    now = int(time.time() * 1000)
+    events = [
+        {"sender": f"@a:{NAME}", "origin_server_ts": sent, "signatures": {NAME: {"ed25519:een": "x"}}}
+        for sent in (now, 10**30, now)
+    ]
+    server = FakeHomeserver()
+    server.answers = [answer(one, now + DAY)]
+    assert await ServerKeys(server, "rijk.example").learn(needed(events, believable()))
 
 
 async def test_a_server_is_asked_again_when_its_answer_is_no_longer_new_enough(one):
