@@ -49,9 +49,7 @@ class Guard:
     def __init__(self, config: dict[str, Any], api: ModuleApi) -> None:
         self._api = api
         self._archivers, self._scope = _read(config)
-        api.register_third_party_rules_callbacks(
-            on_create_room=self.on_create_room, check_event_allowed=self.check_event_allowed
-        )
+        api.register_third_party_rules_callbacks(on_create_room=self.on_create_room, check_event_allowed=self.check_event_allowed)
         if api.should_run_background_tasks():  # every worker hears of every new event; one of them acts on it
             api.register_third_party_rules_callbacks(on_new_event=self.on_new_event)
 

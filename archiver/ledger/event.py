@@ -104,17 +104,29 @@ def _only(content: JsonObject, *names: str) -> JsonObject:
 def signed_form(event: JsonObject, rules: Rules) -> JsonObject:
     """The event as its server signed it, from what the client API shows in federation format.
 
-    Two quirks of Synapse are undone (DESIGN D5): a top-level `redacts` copied out of the content from version 11 on, and the
-    `room_id` of a version 12 create event, which by that version has none.
+    Three quirks of Synapse are undone (DESIGN D5): a redaction's `redacts` copied out of the content from version 11 on, and into
+    it before, and the `room_id` of a version 12 create event, which by that version has none.
     """
     pdu = {name: value for name, value in event.items() if name not in ("unsigned", "age_ts", "event_id")}
     if not rules.id_is_hash and "event_id" in event:
         pdu["event_id"] = event["event_id"]
-    if rules.redacts_in_content and event.get("type") == "m.room.redaction":
-        pdu.pop("redacts", None)
+    if event.get("type") == "m.room.redaction":
+        if rules.redacts_in_content:
+            pdu.pop("redacts", None)
+        else:
+            pdu = _without_copy(pdu)
     if rules.number >= 12 and event.get("type") == "m.room.create" and event.get("state_key") == "":
         pdu.pop("room_id", None)
     return pdu
+
+
+def _without_copy(pdu: JsonObject) -> JsonObject:
+    """A redaction without the `redacts` that was copied into its content, where the content hash shows that it was not signed."""
+    content = pdu.get("content")
+    if not isinstance(content, dict) or content.get("redacts") != pdu.get("redacts") or content_intact(pdu):
+        return pdu
+    bare = {**pdu, "content": {name: value for name, value in content.items() if name != "redacts"}}
+    return bare if content_intact(bare) else pdu
 
 
 def redacted_form(pdu: JsonObject, rules: Rules) -> JsonObject:

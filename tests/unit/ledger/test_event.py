@@ -292,10 +292,17 @@ def test_the_redacted_form_is_what_synapse_makes_of_it(version, kind, content):
     assert redacted_form(signed_form(event, Rules(version)), Rules(version)) == expected
 
 
-def test_the_two_quirks_of_the_client_api_are_undone():
+def test_the_quirks_of_the_client_api_are_undone():
     redaction = {"type": "m.room.redaction", "redacts": "$x", "content": {"redacts": "$x"}, "unsigned": {}}
     assert "redacts" not in signed_form(redaction, Rules("11"))
     assert signed_form(redaction, Rules("10"))["redacts"] == "$x"
+    older = {"type": "m.room.redaction", "redacts": "$x", "content": {"reason": "vergissing"}, "sender": "@a:x"}
+    older["hashes"] = {"sha256": content_hash(older)}
+    shown = {**older, "content": {"reason": "vergissing", "redacts": "$x"}}
+    assert signed_form(shown, Rules("10")) == older
+    assert check(signed_form(shown, Rules("10")), None, Rules("10"), {}).content_matches
+    meant = {**shown, "hashes": {"sha256": content_hash(shown)}}
+    assert signed_form(meant, Rules("10")) == meant, "what was signed with it stays"
     create = {"type": "m.room.create", "state_key": "", "room_id": "!x", "content": {}}
     assert "room_id" not in signed_form(create, Rules("12"))
     assert "room_id" in signed_form(create, Rules("11"))
