@@ -165,7 +165,7 @@ def _members(state: Any) -> list[str]:
 
 
 def _is(event: Any, what: tuple[str, str]) -> bool:
-    return event.type == what[0] and event.is_state() and event.state_key == what[1]
+    return bool(event.type == what[0] and event.is_state() and event.state_key == what[1])
 
 
 def _contents(state: Any) -> State:
