@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 from urllib.parse import quote
 
 from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.seat import Seat
+from archiver.homeserver.kinds import State, kinds
+from archiver.homeserver.levels import level, needed
 from archiver.homeserver.scope import Scope, share
 from archiver.ledger import alarm
 from archiver.stopping import pause
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 AGAIN = 600.0  # seconds between two looks at all rooms
 ADMIN = "/_synapse/admin/v1/"
+KEEPS_POWER = "keeps-power"  # an alarm about a room in which the archiver has more power than it needs
+LEVELS = ("m.room.power_levels", "")
 
 
 class Seating:
@@ -35,14 +39,21 @@ class Seating:
         if not self._token:
             return
         while not stop.is_set():
-            try:
-                async for room in self._rooms():
-                    await self._see_to(room)
-            except CaptureError as error:
-                log.warning("The rooms of the homeserver can't be listed: %s", error)
+            await self.look()
             await pause(stop, AGAIN)
 
-    async def _rooms(self) -> AsyncIterator[dict[str, Any]]:
+    async def look(self) -> None:
+        """Look at all rooms once."""
+        async with self._seat.tx() as tx:
+            sounding = await alarm.sounding(tx, self._seat.org)
+        powerful = {told["subject"] for told in sounding if told["kind"] == KEEPS_POWER}
+        try:
+            async for room_id in self._rooms():
+                await self._see_to(room_id, powerful)
+        except CaptureError as error:
+            log.warning("The rooms of the homeserver can't be listed: %s", error)
+
+    async def _rooms(self) -> AsyncIterator[str]:
         """Every room that somebody here is in."""
         start: Any = 0
         while start is not None:
@@ -50,20 +61,20 @@ class Seating:
             page = await self._server.call("GET", ADMIN + "rooms", query=query, token=self._token)
             for room in page.get("rooms", []):
                 if isinstance(room, dict) and isinstance(room.get("room_id"), str) and room.get("joined_local_members", 0) > 0:
-                    yield room
+                    yield room["room_id"]
             start = page.get("next_batch")
 
-    async def _see_to(self, room: dict[str, Any]) -> None:
-        room_id = room["room_id"]
+    async def _see_to(self, room_id: str, powerful: Collection[str]) -> None:
         if share(room_id, self._archivers) != self._seat.user_id:
             return
-        where = ADMIN + "rooms/" + quote(room_id, safe="")
+        where = _where(room_id)
         try:
             members = (await self._server.call("GET", where + "/members", token=self._token)).get("members", [])
             if any(archiver in members for archiver in self._archivers):
+                if room_id in powerful and self._seat.user_id in members:
+                    await self._give_back(room_id, 0)
                 return
-            kind = "public" if room.get("join_rules") == "public" else "private"
-            if not self._scope.covers([str(member) for member in members], kind):
+            if not self._scope.covers([str(member) for member in members], await self._kinds(room_id)):
                 return
             await self._join(room_id, where)
             log.info("Joined %s, which had no archiver.", room_id)
@@ -72,17 +83,54 @@ class Seating:
             async with self._seat.tx() as tx:
                 await alarm.sound(tx, self._seat.org, alarm.CANT_JOIN, room_id, str(error))
 
+    async def _kinds(self, room_id: str) -> frozenset[str]:
+        """What the room may be; nothing where that makes no difference."""
+        if self._scope.every_kind:
+            return frozenset()
+        return await kinds(await self._state(room_id), self._archivers, self._state_if_known)
+
+    async def _state(self, room_id: str) -> State:
+        events = (await self._server.call("GET", _where(room_id) + "/state", token=self._token)).get("state", [])
+        return {(event["type"], event["state_key"]): event["content"] for event in events}
+
+    async def _state_if_known(self, room_id: str) -> State:
+        try:
+            return await self._state(room_id)
+        except MatrixError:  # a room that was replaced need not be known here
+            return {}
+
     async def _join(self, room_id: str, where: str) -> None:
         """Join; where that needs an invitation, have one made with the power of a room admin, and give that power back."""
         body = {"user_id": self._seat.user_id}
         try:
             await self._server.call("POST", path("v3", "join", room_id), {})
         except MatrixError:
+            before = (await self._state(room_id)).get(LEVELS, {})
             await self._server.call("POST", where + "/make_room_admin", body, token=self._token)
             await self._server.call("POST", path("v3", "join", room_id), {})
-            state = path("v3", "rooms", room_id, "state", "m.room.power_levels", "")
-            levels = await self._server.call("GET", state)
-            users = levels.get("users")
-            if isinstance(users, dict) and self._seat.user_id in users:
-                others = {user: level for user, level in users.items() if user != self._seat.user_id}
-                await self._server.call("PUT", state, {**levels, "users": others})
+            await self._give_back(room_id, level(before, self._seat.user_id))
+
+    async def _give_back(self, room_id: str, former: int) -> None:
+        """Keep no more power than the archiver had, or than a message needs; failing is an alarm, and tried again."""
+        where = path("v3", "rooms", room_id, "state", *LEVELS)
+        org, user_id = self._seat.org, self._seat.user_id
+        try:
+            levels = await self._server.call("GET", where)
+            keeps = max(former, needed(levels))
+            if level(levels, user_id) > keeps:
+                told = levels.get("users")
+                users = {user: has for user, has in told.items() if user != user_id} if isinstance(told, dict) else {}
+                if level({**levels, "users": users}, user_id) < keeps:
+                    users[user_id] = keeps
+                await self._server.call("PUT", where, {**levels, "users": users})
+        except CaptureError as error:
+            log.warning("The archiver is in %s and can't give back the power that it joined with: %s", room_id, error)
+            async with self._seat.tx() as tx:
+                await alarm.sound(tx, org, KEEPS_POWER, room_id, f"the archiver has more power than it needs: {error}")
+        else:
+            async with self._seat.tx() as tx:
+                await alarm.clear(tx, org, room_id, KEEPS_POWER)
+
+
+def _where(room_id: str) -> str:
+    return ADMIN + "rooms/" + quote(room_id, safe="")

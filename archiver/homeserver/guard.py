@@ -71,7 +71,7 @@ class Guard:
         Synapse tells modules of new events only after the fact (`on_new_event` is not waited for); this it waits for. So the
         archiver is a member before the room's power levels exist, before `createRoom` returns, and before any message.
         """
-        if (event.type, event.state_key) == LEVELS:
+        if _is(event, LEVELS):
             if LEVELS not in state:
                 await self._seat(event.sender, event.room_id, state)
             elif (seated := self._seated(state)) is not None and _silences(event, state, seated):
@@ -86,11 +86,11 @@ class Guard:
         """Seat the archiver where an official joins or opens a room that has none, and let it speak where it has no voice."""
         seated = self._seated(state)
         joins = event.type == "m.room.member" and event.content.get("membership") == "join"
-        if joins or (event.type, event.state_key) == RULES:
+        if joins or _is(event, RULES):
             if seated is None and LEVELS in state:
                 official = event.state_key if joins else event.sender
                 self._api.run_as_background_process("griffier_seat", self._seat, official, event.room_id, state)
-        elif (event.type, event.state_key) == LEVELS and seated and not heard(event.content, seated):
+        elif _is(event, LEVELS) and seated and not heard(event.content, seated):
             self._api.run_as_background_process("griffier_voice", self._give_voice, event, seated)
 
     async def _give_voice(self, event: Any, archiver: str) -> None:
@@ -162,6 +162,10 @@ def _read(config: Mapping[str, Any]) -> tuple[tuple[str, ...], Scope]:
 
 def _members(state: Any) -> list[str]:
     return [key for (kind, key), event in state.items() if kind == "m.room.member" and event.content.get("membership") == "join"]
+
+
+def _is(event: Any, what: tuple[str, str]) -> bool:
+    return bool(event.type == what[0] and event.is_state() and event.state_key == what[1])
 
 
 def _contents(state: Any) -> State:

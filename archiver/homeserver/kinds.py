@@ -21,7 +21,7 @@ State = Mapping[tuple[str, str], Mapping[str, Any]]
 def asked_for(request: Mapping[str, Any]) -> str:
     """The kind of room that a `createRoom` request makes."""
     preset = request.get("preset") or ("public_chat" if request.get("visibility") == "public" else "private_chat")
-    rule = "public" if preset == "public_chat" else "invite"
+    rule: object = "public" if preset == "public_chat" else "invite"
     first = request.get("initial_state")
     for event in first if isinstance(first, list) else ():
         if isinstance(event, Mapping) and (event.get("type"), event.get("state_key", "")) == RULES:

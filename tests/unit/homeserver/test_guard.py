@@ -51,8 +51,10 @@ class Synapse:
         return self.rooms[room_id]
 
 
-def event(kind: str, content: dict[str, Any], key: str = "", sender: str = MAKER) -> Any:
-    return SimpleNamespace(type=kind, state_key=key, sender=sender, room_id="!kamer:x", content=content)
+def event(kind: str, content: dict[str, Any], key: str | None = "", sender: str = MAKER) -> Any:
+    place = {} if key is None else {"state_key": key}  # as in Synapse: what is no state has no such attribute
+    told = {"type": kind, "sender": sender, "room_id": "!kamer:x", "content": content, "is_state": lambda: key is not None}
+    return SimpleNamespace(**told, **place)
 
 
 def state(*events: Any) -> dict[tuple[str, str], Any]:
@@ -151,3 +153,13 @@ async def test_the_archiver_can_be_unbanned_but_not_put_out():
     for now in ("join", "invite"):
         with pytest.raises(SynapseError, match="kan er niet uit worden verwijderd"):
             await guard(Synapse()).check_event_allowed(aimed, state(member(ARCHIVER, now)))
+
+
+@pytest.mark.parametrize("kind", ["m.room.message", "m.room.power_levels", "m.room.join_rules"])
+async def test_what_is_no_state_passes(kind):
+    synapse = Synapse()
+    told = event(kind, {}, None)
+    now = state(event("m.room.create", {}), member(MAKER), member(ARCHIVER), levels(LEVELS))
+    assert await guard(synapse).check_event_allowed(told, now) == (True, None)
+    await guard(synapse).on_new_event(told, now)
+    assert not synapse.started
