@@ -17,8 +17,6 @@ from archiver.capture.keystore import KeyStore
 from archiver.ledger.canonical import JsonObject
 
 log = logging.getLogger(__name__)
-# nio logs what it can't make sense of with all that is in it, room keys too: of that nothing may be written (promise 7).
-logging.getLogger("nio").setLevel(logging.CRITICAL + 1)
 
 MAX_BROKEN = 1000  # sessions noted between two syncs; whoever breaks more than this is not helped by us
 
