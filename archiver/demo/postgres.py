@@ -106,6 +106,14 @@ class Postgres:
         if done.returncode:
             raise DemoError(f"Postgres can't make its folder {self._home}: {done.stderr.strip()[-400:]}")
 
+    async def answers(self) -> bool:
+        """Whether the server takes connections."""
+        try:
+            await (await asyncpg.connect(self.url("postgres"), timeout=2)).close()
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            return False
+        return True
+
     async def make_databases(self) -> None:
         """Make the archive's, Synapse's and the bridge's databases, where there are none."""
         await make_databases(self.url("postgres"), "griffier")

@@ -17,7 +17,6 @@ from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
-import asyncpg
 import yaml
 
 from archiver.demo import people, synapse
@@ -129,16 +128,9 @@ class Stack:
         server = Postgres(self.data_dir, self.ports.postgres, self.secrets["postgres"])
         await asyncio.to_thread(server.initialise)
 
-        async def ready() -> bool:
-            try:
-                await (await asyncpg.connect(server.url("postgres"), timeout=2)).close()
-            except (OSError, asyncpg.PostgresError, TimeoutError):
-                return False
-            return True
-
         # SIGINT is Postgres's fast shutdown: it does not wait for its clients.
         log = self._logs / "postgres.log"
-        await self._supervisor.start(Part("Postgres", server.command(), ready, log, stop_with=SIGINT, user=server.user))
+        await self._supervisor.start(Part("Postgres", server.command(), server.answers, log, stop_with=SIGINT, user=server.user))
         await server.make_databases()
         return server.url("griffier")
 

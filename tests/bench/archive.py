@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
-
 from archiver.db import Pool, connect, migrate, tenant_tx
 from archiver.demo.postgres import Postgres
 from archiver.demo.supervisor import Part, Supervisor
@@ -39,15 +37,8 @@ async def archive(folder: Path) -> AsyncIterator[Archive]:
     server = Postgres(reachable(folder), free_port_base(), secrets.token_hex(8))
     server.initialise()
 
-    async def ready() -> bool:
-        try:
-            await (await asyncpg.connect(server.url("postgres"), timeout=2)).close()
-        except (OSError, asyncpg.PostgresError, TimeoutError):
-            return False
-        return True
-
     supervisor = Supervisor(lambda _: None)
-    await supervisor.start(Part("Postgres", server.command(), ready, folder / "postgres.log", user=server.user))
+    await supervisor.start(Part("Postgres", server.command(), server.answers, folder / "postgres.log", user=server.user))
     try:
         await server.make_databases()
         async with connect(server.url("griffier")) as pool:

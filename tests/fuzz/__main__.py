@@ -62,16 +62,9 @@ async def postgres() -> AsyncIterator[str]:
     server = Postgres(folder, free_port_base() + 17, secrets.token_hex(8))
     server.initialise()
 
-    async def ready() -> bool:
-        try:
-            await (await asyncpg.connect(server.url("postgres"), timeout=2)).close()
-        except (OSError, asyncpg.PostgresError, TimeoutError):
-            return False
-        return True
-
     supervisor = Supervisor(lambda _: None)
     command = [*server.command(), "-c", "fsync=off", "-c", "autovacuum=off"]  # nothing of it is to outlive the run
-    await supervisor.start(Part("Postgres", command, ready, folder / "postgres.log", user=server.user))
+    await supervisor.start(Part("Postgres", command, server.answers, folder / "postgres.log", user=server.user))
     try:
         yield server.url("postgres")
     finally:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 import pytest
 import yaml
 
@@ -83,13 +82,6 @@ async def cluster(folder: Path) -> AsyncIterator[Cluster]:
     async def start(name: str, command: list[str], ready: Any, **more: Any) -> None:
         await supervisor.start(Part(name, command, ready, folder / f"{name}.log", **more))
 
-    async def database_ready() -> bool:
-        try:
-            await (await asyncpg.connect(database.url("postgres"), timeout=2)).close()
-        except (OSError, asyncpg.PostgresError, TimeoutError):
-            return False
-        return True
-
     async def redis_ready() -> bool:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port["redis"])
@@ -100,7 +92,7 @@ async def cluster(folder: Path) -> AsyncIterator[Cluster]:
 
     async with AsyncExitStack() as stopping:
         stopping.push_async_callback(supervisor.stop)
-        await start("postgres", database.command(), database_ready, user=database.user)
+        await start("postgres", database.command(), database.answers, user=database.user)
         await database.make_databases()
         redis = ["redis-server", "--port", str(port["redis"]), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         await start("redis", redis, redis_ready)

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from archiver.db import Pool, connect, migrate, tenant_tx
@@ -58,15 +57,8 @@ async def postgres_url(postgres_folder: Path) -> AsyncIterator[str]:
     server = Postgres(postgres_folder, free_port_base() + 15, secrets.token_hex(8))
     server.initialise()
 
-    async def ready() -> bool:
-        try:
-            await (await asyncpg.connect(server.url("postgres"), timeout=2)).close()
-        except (OSError, asyncpg.PostgresError, TimeoutError):
-            return False
-        return True
-
     supervisor = Supervisor(lambda _: None)
-    await supervisor.start(Part("Postgres", server.command(), ready, postgres_folder / "postgres.log", user=server.user))
+    await supervisor.start(Part("Postgres", server.command(), server.answers, postgres_folder / "postgres.log", user=server.user))
     try:
         await server.make_databases()
         yield server.url("griffier")
