@@ -22,7 +22,7 @@ from mautrix.util.async_db import Database
 from bridge.ghost import Account
 from bridge.network.cloud import Cloud, parse, signature_ok
 from bridge.portal import Portals, clean
-from bridge.relay import INBOX, OUTBOX, Relay
+from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
 
@@ -38,7 +38,8 @@ class App:
     def __init__(self, settings: Bridge, pool: asyncpg.Pool, crypto: Database, http: aiohttp.ClientSession, seal: Seal) -> None:
         self.settings = settings
         self.pool = pool
-        self.relay = Relay(pool, seal)
+        pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
+        self.relay = Relay(pool, seal, pace)
         self._crypto = crypto
         self._pickle_key = pickle_key(settings)
         self._accounts: dict[str, Account] = {}
@@ -224,6 +225,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 )
                 tasks.create_task(app.relay.run(INBOX, app.portals.carry_in, app.portals.not_carried_in, stop))
                 tasks.create_task(app.relay.run(OUTBOX, app.portals.carry_out, app.portals.not_sent, stop))
+                tasks.create_task(app.relay.forget(stop))
         finally:
             await app.close()
 
@@ -232,7 +234,10 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
 async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Database, aiohttp.ClientSession]]:
     url = settings.database_url.get_secret_value()
     crypto = Database.create(url, upgrade_table=PgCryptoStore.upgrade_table, log=logging.getLogger("mau.db"))
-    async with asyncpg.create_pool(url, min_size=1, max_size=6) as pool, aiohttp.ClientSession() as http:
+    async with (
+        asyncpg.create_pool(url, min_size=2, max_size=settings.conversations_at_once + 6) as pool,
+        aiohttp.ClientSession() as http,
+    ):
         for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
         await crypto.start()
