@@ -201,8 +201,9 @@ class Lanes:
                 await self._ring_alarm(Alarm(table, row["id"], lane, row["number"] or "", problem))
             return True
         after = max(what.after, self._settle) if what.unsure else what.after
-        if what.pause:
-            after = max(after, self._hold("" if what.pause == "all" else row["number"] or "", what.after))
+        # What comes from WhatsApp needs WhatsApp for files alone: the others go on.
+        if what.pause == "all" or (what.pause and self._queue.marks):
+            after = max(after, self._hold(row["number"] or "" if what.pause == "number" else "", what.after))
         values = [row["id"], what.state, int(what.counted), problem, after, what.awaits or None]
         await self._pool.execute(self._queue.again, *values, *([what.unsure] if self._queue.marks else []))
         self._later(lane, after)

@@ -17,6 +17,7 @@ TRIES = 8  # of a message that nothing is known to be wrong with but that never 
 LONGEST = 300.0  # seconds between two attempts
 PROBE = 15.0  # seconds between two attempts at a side that is away
 
+Pause = Literal["", "number", "account", "all"]
 State = Literal["waiting", "aside", "kept", "failed"]
 
 
@@ -27,7 +28,7 @@ class Setback:
     state: State
     after: float = 0  # seconds until the next attempt
     counted: bool = True  # whether this was one of a limited number of attempts
-    pause: Literal["", "number", "all"] = ""  # what else waits as long
+    pause: Pause = ""  # what else waits as long
     awaits: str = ""
     unsure: bool = False  # the network may have it
     alarm: bool = False

@@ -97,6 +97,9 @@ class Network(Protocol):
     def read(self, change: dict[str, Any]) -> Incoming | None:
         """What a change says; None when it concerns no conversation. Raises ValueError when it can't be understood."""
 
+    def told(self, change: dict[str, Any]) -> tuple[str, str] | None:
+        """(our key, the network's id) of a message of ours that a change says it has; None when it says no such thing."""
+
     async def download(self, media: Media, number_id: str) -> bytes:
         """The bytes of a file, checked. Raises NetworkError."""
 
