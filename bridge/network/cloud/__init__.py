@@ -45,6 +45,9 @@ class Cloud:
         except RecursionError:
             raise NotUnderstood("it is nested too deeply") from None
 
+    def told(self, change: dict[str, Any]) -> tuple[str, str] | None:
+        return told.ours(change)
+
     async def download(self, media: Media, number_id: str) -> bytes:
         return await self.graph.download(media, number_id)
 
@@ -54,4 +57,4 @@ class Cloud:
         try:
             return str(answer["messages"][0]["id"])
         except (KeyError, IndexError, TypeError):
-            raise NetworkError("the network's answer names no message", final=False) from None
+            raise NetworkError("the network's answer names no message", final=False, unsure=True) from None
