@@ -18,6 +18,7 @@ from bridge.interruption import Interruption, Interruptions
 from bridge.network import NetworkError
 from bridge.numbers import SETTINGS_ACCOUNT, Account, Number, Numbers, sealed_as
 from bridge.probing import Asks, Probe
+from bridge.queues import INBOX
 from bridge.relay import Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge
@@ -38,7 +39,7 @@ PAUSE = "UPDATE number SET paused_at = now() WHERE number_id = $1 AND paused_at 
 RESUME = "UPDATE number SET paused_at = NULL WHERE number_id = $1 AND paused_at IS NOT NULL"
 LABEL = "UPDATE number SET label = $2 WHERE number_id = $1"
 # What waited for a pause to end need not wait for its next attempt.
-DUE = "UPDATE inbox SET due_at = now() WHERE state = 'waiting' AND split_part(conversation, '|', 1) = $1"
+DUE = f"UPDATE inbox SET due_at = now() WHERE state = 'waiting' AND {INBOX.number} = $1"  # noqa: S608 - our own constant
 PORTALS = "SELECT room_id FROM portal WHERE number_id = $1 AND closed_at IS NULL"
 
 Room = Callable[[str, str, bool], Awaitable[None]]
@@ -226,7 +227,7 @@ class Administration:
         await assigning.add_colleague(self._pool, number.id, user_id, by)
         await self._reload()
         for row in await self._pool.fetch(PORTALS, number.id):
-            await self._room(row["room_id"], user_id, True)  # noqa: FBT003 - a seat given
+            await self._room(row["room_id"], user_id, True)
         return self.number(number.id)
 
     async def remove_colleague(self, number_id: str, user_id: str, by: str) -> Number:
@@ -237,7 +238,7 @@ class Administration:
         await assigning.remove_colleague(self._pool, number.id, user_id, by)
         await self._reload()
         for row in await self._pool.fetch(PORTALS, number.id):
-            await self._room(row["room_id"], user_id, False)  # noqa: FBT003 - a seat taken
+            await self._room(row["room_id"], user_id, False)
         return self.number(number.id)
 
     async def assignments(self, number_id: str) -> list[dict[str, Any]]:
@@ -284,7 +285,7 @@ class Administration:
 
     async def retry_unknown(self, number_id: str) -> int:
         """Carry over after all what came for a number before we served it."""
-        done = await assigning.retry_of(self._pool, number_id)
+        done = await assigning.retry_of(self._pool, self._relay, number_id)
         await self._alarms.clear("unknown-number", number_id)
         return done
 

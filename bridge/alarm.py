@@ -37,8 +37,8 @@ KINDS = {
         "messages could not be carried over; they have been kept. Look at the log, and send: retry",
     ),
     "unknown-number": (
-        "WhatsApp levert berichten af voor een nummer dat de brug niet bedient; ze zijn bewaard. Voeg het nummer toe en stuur: opnieuw",
-        "WhatsApp delivers messages for a number that the bridge does not serve; they have been kept. Add the number and send: retry",
+        "WhatsApp levert berichten af voor een nummer dat de brug niet bedient; ze zijn bewaard. Wijs het nummer toe",
+        "WhatsApp delivers messages for a number that the bridge does not serve; they have been kept. Assign the number",
     ),
     "rejected-delivery": (
         "afleveringen van WhatsApp zijn apart gezet; ze zijn bewaard. Bekijk de reden, en stuur: opnieuw",

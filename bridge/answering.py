@@ -55,11 +55,12 @@ class Desk:
             return Reply(
                 _in(
                     said.language,
-                    "Dat leek een toegangstoken of geheim. Die horen niet in een chat: uw bericht is verwijderd waar dat kon, maar "
-                    "gearchiveerd. Trek het token in bij Meta, maak een nieuw, en stuur “verbind ACCOUNT-ID” voor een veilige weg.",
-                    "That looked like an access token or a secret. Those don't belong in a chat: your message was removed where it "
-                    "could be, but it has been archived. Revoke the token at Meta, make a new one, and send “connect ACCOUNT-ID” "
-                    "for a safe way.",
+                    "Dat leek een toegangstoken of geheim. Die horen niet in een chat: uw bericht is verwijderd waar dat kon, "
+                    "maar wel gearchiveerd. Trek het token in bij Meta, maak een nieuw, en stuur “verbind ACCOUNT-ID” voor een "
+                    "veilige weg.",
+                    "That looked like an access token or a secret. Those don't belong in a chat: your message was removed where "
+                    "it could be, but it has been archived. Revoke the token at Meta, make a new one, and send “connect "
+                    "ACCOUNT-ID” for a safe way.",
                 ),
                 said.language,
                 redact=True,
@@ -122,9 +123,7 @@ class Desk:
         if asked.arguments:
             number = self._number(asked, sender)
             rows = [
-                f"  {row['valid_from']:%d-%m-%Y %H:%M} – {row['valid_until'] or '':%d-%m-%Y %H:%M} {row['user_id']} ({row['role']})"
-                if row["valid_until"]
-                else f"  {row['valid_from']:%d-%m-%Y %H:%M} – … {row['user_id']} ({row['role']})"
+                f"  {_at(row['valid_from'])} – {_at(row['valid_until'])} {row['user_id']} ({row['role']})"
                 for row in await self._office.assignments(number.id)
             ]
             return "\n".join([_line(number, asked.language), *rows])
@@ -267,5 +266,5 @@ def _probe(probe: Probe | None, language: str) -> str:
     return _in(language, "in orde", "well") + (f" ({details}{phone})" if details else "")
 
 
-def _at(moment: datetime) -> str:
-    return moment.astimezone().strftime("%d-%m-%Y %H:%M %Z")
+def _at(moment: datetime | None) -> str:
+    return moment.astimezone().strftime("%d-%m-%Y %H:%M %Z") if moment else "…"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -18,10 +19,12 @@ from bridge.accounts import Accounts
 from bridge.arriving import Arriving
 from bridge.departing import Departing
 from bridge.health import Health
+from bridge.listening import serving, tls
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
+from bridge.office import Office
 from bridge.portal import Portals
-from bridge.relay import INBOX, OUTBOX, Relay
+from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
 from bridge.transactions import Transactions
@@ -39,27 +42,40 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             raise SettingsError(f"bridge.{name} is not set. Set it, or bridge.{name}_file.")
     seal = Seal.load(settings.key_file)
     async with _opened(settings) as (pool, crypto, http):
-        numbers, relay, accounts = Numbers(settings), Relay(pool, seal), Accounts(settings, crypto)
+        pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
+        numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
         cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
         portals = Portals(settings, pool, numbers, accounts)
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud)
+        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, http)
+        # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
+        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {**office.handlers}
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers)
         departing = Departing(numbers, accounts, portals, relay, cloud)
         outside = web.Application()
-        outside.add_routes(Webhook(settings, cloud, relay).routes())
-        outside.add_routes(Health(settings, pool, accounts, relay).routes())
+        outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
+        outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
-        homeserver.add_routes(Transactions(settings, accounts, departing, relay).routes())
+        homeserver.add_routes(Transactions(settings, accounts, departing, relay, office.management).routes())
         try:
+            await office.start()
             await accounts.start()
             async with (
-                _serving(outside, settings.webhook_host, settings.webhook_port),
-                _serving(homeserver, settings.listen_host, settings.listen_port),
+                serving(
+                    outside,
+                    settings.webhook_host,
+                    settings.webhook_port,
+                    context=tls(settings),
+                    patience=settings.webhook_timeout,
+                ),
+                serving(homeserver, settings.listen_host, settings.listen_port),
+                office.open(stop),
                 asyncio.TaskGroup() as tasks,
             ):
                 place = f"{settings.webhook_host}:{settings.webhook_port}{settings.webhook_path}"
                 log.info("The bridge is ready: webhook on http://%s", place)
-                tasks.create_task(relay.run(INBOX, arriving.carry, arriving.not_carried, stop))
-                tasks.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
+                tasks.create_task(relay.run(INBOX, office.gate.inward(arriving.carry), arriving.not_carried, stop))
+                tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry), departing.not_sent, stop))
+                tasks.create_task(relay.forget(stop))
         finally:
             await accounts.close()
 
@@ -68,7 +84,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
 async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Database, aiohttp.ClientSession]]:
     url = settings.database_url.get_secret_value()
     crypto = Database.create(url, upgrade_table=PgCryptoStore.upgrade_table, log=logging.getLogger("mau.db"))
-    async with asyncpg.create_pool(url, min_size=1, max_size=6) as pool, aiohttp.ClientSession() as http:
+    most = settings.conversations_at_once + 6
+    async with asyncpg.create_pool(url, min_size=2, max_size=most) as pool, aiohttp.ClientSession() as http:
         for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
         await crypto.start()
@@ -78,12 +95,16 @@ async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Databas
             await crypto.stop()
 
 
-@asynccontextmanager
-async def _serving(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield
-    finally:
-        await runner.cleanup()
+async def connect_account(settings: Bridge, waba_id: str, token: str, secret: str, by: str) -> list[dict[str, str]]:
+    """Connect a business account without a running bridge; returns its numbers. Raises Refusal, SettingsError."""
+    seal = Seal.load(settings.key_file)
+    async with _opened(settings) as (pool, crypto, http):
+        numbers, accounts = Numbers(settings), Accounts(settings, crypto)
+        cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
+        portals, relay = Portals(settings, pool, numbers, accounts), Relay(pool, seal)
+        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, http)
+        try:
+            await numbers.load(pool, seal)
+            return await office.administration.connect(waba_id, token, secret, "", by)
+        finally:
+            await accounts.close()

@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidTag
 
 from bridge.network.cloud import delivery
 from bridge.origin import FOREIGN
+from bridge.queues import INBOX, OUTBOX
 from bridge.relay import Relay
 from bridge.sealing import Seal
 from bridge.settings import Number
@@ -37,13 +38,13 @@ HISTORY = """
     SELECT user_id, role, valid_from, valid_until, set_by, ended_by FROM assignment
     WHERE number_id = $1 ORDER BY valid_from DESC, id DESC LIMIT 500
 """
-IN_SETTINGS = "SELECT number_id, waba_id, display, in_settings, removed_at FROM number WHERE number_id = ANY ($1) OR in_settings IS NOT NULL"
+IN_SETTINGS = "SELECT number_id, in_settings, removed_at FROM number WHERE number_id = ANY ($1) OR in_settings IS NOT NULL"
 MARK = "UPDATE number SET in_settings = $2, display = $3, waba_id = $4 WHERE number_id = $1"
 CLOSE_PORTALS = "UPDATE portal SET closed_at = now() WHERE number_id = $1 AND closed_at IS NULL"
 BY_SETTINGS = "settings"
 
-FAILED = """
-    SELECT 'in-' || id AS item, state, problem, attempts, arrived_at, split_part(conversation, '|', 1) AS number_id
+FAILED = f"""
+    SELECT 'in-' || id AS item, state, problem, attempts, arrived_at, coalesce({INBOX.number}, '') AS number_id
     FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL
     UNION ALL
     SELECT 'out-' || outbox.id, outbox.state, outbox.problem, outbox.attempts, outbox.arrived_at, coalesce(portal.number_id, '')
@@ -51,17 +52,15 @@ FAILED = """
     UNION ALL
     SELECT 'delivery-' || id, 'rejected', reason, 0, arrived_at, '' FROM rejected WHERE retried_at IS NULL
     ORDER BY arrived_at DESC LIMIT 200
-"""
+"""  # noqa: S608 - our own constant
 # The notice that it could not be carried over stood in its place; the message itself now comes after it.
 FORGET = """
     DELETE FROM carried USING inbox WHERE inbox.id = ANY ($1)
       AND inbox.dedupe = 'message|' || carried.number_id || '|' || carried.message_id
 """
-AGAIN_IN = "UPDATE inbox SET state = 'waiting', attempts = 0, problem = NULL, due_at = now() WHERE id = ANY ($1)"
-AGAIN_OUT = "UPDATE outbox SET state = 'waiting', attempts = 0, problem = NULL, due_at = now() WHERE id = ANY ($1)"
 FIND_IN = "SELECT id FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
 FIND_OUT = "SELECT id FROM outbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
-OF_NUMBER = " AND split_part(conversation, '|', 1) = $1"
+OF_NUMBER = f" AND {INBOX.number} = $1"
 # What an account said of another's numbers is taken only by name, never with all the rest.
 REJECTED = """
     SELECT id, sealed FROM rejected WHERE retried_at IS NULL AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
@@ -145,11 +144,10 @@ async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, item: str) -> int:
     which = [int(number)] if item else None
     done = 0
     if kind in ("", "in"):
-        done += await _retry_in(pool, [row["id"] for row in await pool.fetch(FIND_IN)], which)
+        done += await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN)], which)
     if kind in ("", "out"):
         ids = [row["id"] for row in await pool.fetch(FIND_OUT) if which is None or row["id"] in which]
-        await pool.execute(AGAIN_OUT, ids)
-        done += len(ids)
+        done += await relay.retry(OUTBOX, ids)
     if kind in ("", "delivery"):
         for row in await pool.fetch(REJECTED, which[0] if which else None, FOREIGN):
             await _retry_delivery(pool, seal, relay, row)
@@ -157,17 +155,15 @@ async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, item: str) -> int:
     return done
 
 
-async def retry_of(pool: asyncpg.Pool, number_id: str) -> int:
+async def retry_of(pool: asyncpg.Pool, relay: Relay, number_id: str) -> int:
     """Put everything that failed for one number back in its line."""
-    return await _retry_in(pool, [row["id"] for row in await pool.fetch(FIND_IN + OF_NUMBER, number_id)], None)
+    return await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN + OF_NUMBER, number_id)], None)
 
 
-async def _retry_in(pool: asyncpg.Pool, found: list[int], which: list[int] | None) -> int:
+async def _retry_in(pool: asyncpg.Pool, relay: Relay, found: list[int], which: list[int] | None) -> int:
     ids = [one for one in found if which is None or one in which]
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(FORGET, ids)
-        await connection.execute(AGAIN_IN, ids)
-    return len(ids)
+    await pool.execute(FORGET, ids)
+    return await relay.retry(INBOX, ids)
 
 
 async def _retry_delivery(pool: asyncpg.Pool, seal: Seal, relay: Relay, row: Any) -> None:

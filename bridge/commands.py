@@ -33,7 +33,7 @@ COMMANDS = (
     Command("help", ("help", "hulp", "?"), ("help",), ("help", "help"), ("deze lijst", "this list"), 0, 9, admins_only=False),
     Command(
         "list", ("lijst",), ("list",), ("lijst [NUMMER]", "list [NUMBER]"),
-        ("de nummers, en van wie ze zijn; van één nummer ook van wie het was", "the numbers and whose they are; of one number also whose it was"),
+        ("de nummers en van wie ze zijn, of van wie een nummer was", "the numbers and whose they are, or whose a number was"),
         0, 1, admins_only=False,
     ),
     Command(

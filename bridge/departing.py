@@ -37,7 +37,9 @@ class Departing:
         portal = await self._portals.of(str(event.get("room_id")))
         if portal is None:
             return False
-        return event.get("sender") in self._numbers.officials(portal.number_id)
+        # Who could speak for the number before is told that they no longer can.
+        people = self._numbers.officials(portal.number_id) | self._numbers.once_officials(portal.number_id)
+        return event.get("sender") in people
 
     async def carry(self, event: dict[str, Any]) -> str:
         """Send an official's message to WhatsApp. Raises NetworkError, NotUnderstood, NotYet."""

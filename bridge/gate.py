@@ -11,7 +11,6 @@ from bridge.numbers import Numbers
 from bridge.portal import Portals
 from bridge.pulse import Pulse
 from bridge.relay import Relay
-from bridge.watch import Watch
 
 Work = Callable[[dict[str, Any]], Awaitable[str]]
 
@@ -19,12 +18,11 @@ Work = Callable[[dict[str, Any]], Awaitable[str]]
 class Gate:
     """Before and after each message that is carried over."""
 
-    def __init__(self, numbers: Numbers, portals: Portals, relay: Relay, pulse: Pulse, watch: Watch) -> None:
+    def __init__(self, numbers: Numbers, portals: Portals, relay: Relay, pulse: Pulse) -> None:
         self._numbers = numbers
         self._portals = portals
         self._relay = relay
         self._pulse = pulse
-        self._watch = watch
 
     def inward(self, carry: Work) -> Work:
         """Of WhatsApp: what comes for a paused number is kept until it is resumed."""
@@ -32,8 +30,6 @@ class Gate:
         async def through(change: dict[str, Any]) -> str:
             if self._numbers.paused(number_of(change)):
                 raise Held("het nummer is gepauzeerd · the number is paused")
-            if change.get("field") == "account_update":
-                await self._account_changed(change)
             return await carry(change)
 
         return through
@@ -54,19 +50,6 @@ class Gate:
             return state
 
         return through
-
-    async def _account_changed(self, change: dict[str, Any]) -> None:
-        value = change.get("value")
-        value = value if isinstance(value, dict) else {}
-        info = value.get("disconnection_info")
-        reason = str(info.get("reason", "")) if isinstance(info, dict) else ""
-        phone = "".join(letter for letter in str(value.get("phone_number", "")) if letter.isdecimal())
-        meant = [
-            number.id
-            for number in self._numbers.all()
-            if not phone or phone == "".join(letter for letter in number.display_phone_number if letter.isdecimal())
-        ]
-        await self._watch.account_changed(meant, str(value.get("event", "")), reason, datetime.now(UTC))
 
 
 def number_of(change: dict[str, Any]) -> str:

@@ -17,7 +17,10 @@ BEGIN = """
     ON CONFLICT (number_id, cause) WHERE ended_at IS NULL DO NOTHING
 """
 # An interval ends no sooner than it began, whatever the clocks say.
-END = "UPDATE interruption SET ended_at = greatest($3, began_at) WHERE number_id = $1 AND cause = $2 AND ended_at IS NULL RETURNING id"
+END = """
+    UPDATE interruption SET ended_at = greatest($3, began_at)
+    WHERE number_id = $1 AND cause = $2 AND ended_at IS NULL RETURNING id
+"""
 PAST = """
     INSERT INTO interruption (id, number_id, cause, detail, began_at, ended_at, official, display)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -39,7 +42,10 @@ CAUSES = {
     "paused": ("het nummer is gepauzeerd", "the number is paused"),
     "token-refused": ("WhatsApp weigert het toegangstoken", "WhatsApp refuses the access token"),
     "history-refused": ("de geschiedenis is niet gedeeld", "the history was not shared"),
-    "not-connected": ("het nummer is bij WhatsApp niet met de brug verbonden", "at WhatsApp, the number is not connected to the bridge"),
+    "not-connected": (
+        "het nummer is bij WhatsApp niet met de brug verbonden",
+        "at WhatsApp, the number is not connected to the bridge",
+    ),
 }
 
 

@@ -39,7 +39,7 @@ def tls(settings: Bridge) -> ssl.SSLContext | None:
 async def serving(
     app: web.Application, host: str, port: int, *, context: ssl.SSLContext | None = None, patience: float | None = None
 ) -> AsyncIterator[None]:
-    """Answer until the end of the block. With `patience`, who has not sent a request's headers in so many seconds is hung up on."""
+    """Answer until the block ends. With `patience`, who sends no whole request line and headers in so many seconds is cut off."""
     silent: weakref.WeakSet[asyncio.BaseProtocol] = weakref.WeakSet()
 
     @web.middleware
@@ -90,7 +90,7 @@ async def _impatient(
     )
 
 
-def _hang_up(held: weakref.ref[asyncio.BaseProtocol], silent: weakref.WeakSet[asyncio.BaseProtocol]) -> None:
+def _hang_up(held: weakref.ref[web.RequestHandler], silent: weakref.WeakSet[asyncio.BaseProtocol]) -> None:
     protocol = held()
     transport = getattr(protocol, "transport", None)
     if protocol in silent and transport is not None:

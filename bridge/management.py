@@ -36,12 +36,17 @@ SET_ROOM = """
     ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = now()
 """
 DIRECT = "SELECT user_id, language FROM direct_room WHERE room_id = $1"
-ADD_DIRECT = "INSERT INTO direct_room (room_id, user_id) VALUES ($1, $2) ON CONFLICT (room_id) DO UPDATE SET user_id = excluded.user_id"
+ADD_DIRECT = (
+    "INSERT INTO direct_room (room_id, user_id) VALUES ($1, $2) ON CONFLICT (room_id) DO UPDATE SET user_id = excluded.user_id"
+)
 DROP_DIRECT = "DELETE FROM direct_room WHERE room_id = $1"
 ROOMS_OF = "SELECT room_id FROM direct_room WHERE user_id = $1"
 LANGUAGE = "UPDATE direct_room SET language = $2 WHERE room_id = $1"
 ADD = "INSERT INTO spoken (event_id, room_id, sealed) VALUES ($1, $2, $3) ON CONFLICT (event_id) DO NOTHING"
-NEXT = "SELECT event_id, room_id, sealed, attempts FROM spoken WHERE done_at IS NULL AND due_at <= now() ORDER BY arrived_at, event_id LIMIT 1"
+NEXT = """
+    SELECT event_id, sealed, attempts FROM spoken WHERE done_at IS NULL AND due_at <= now()
+    ORDER BY arrived_at, event_id LIMIT 1
+"""
 # What is answered is forgotten: the archive has it.
 DONE = "UPDATE spoken SET done_at = now(), sealed = '' WHERE event_id = $1"
 LATER = "UPDATE spoken SET attempts = attempts + 1, due_at = now() + make_interval(secs => $2) WHERE event_id = $1"
@@ -102,7 +107,11 @@ class Management:
             return False
         if event.get("type") == "m.room.member":
             content = event.get("content")
-            return event.get("state_key") == self._settings.bot and isinstance(content, dict) and content.get("membership") == "invite"
+            return (
+                event.get("state_key") == self._settings.bot
+                and isinstance(content, dict)
+                and content.get("membership") == "invite"
+            )
         if "state_key" in event or event.get("type") not in ("m.room.message", "m.room.encrypted"):
             return False
         room_id = str(event.get("room_id"))
@@ -149,7 +158,7 @@ class Management:
         self._room = room_id
         return room_id
 
-    async def seat(self, room_id: str, user_id: str, present: bool) -> None:  # noqa: FBT001 - what it is about
+    async def seat(self, room_id: str, user_id: str, present: bool) -> None:
         """Have the bot invite a person to a portal, or take them out of it."""
         bot = self._accounts.bot
         try:
@@ -208,7 +217,7 @@ class Management:
         }
         for admin in self._settings.admins:
             if known.get(admin) is None:  # one who left is not called back at each start
-                await self.seat(room_id, admin, True)  # noqa: FBT003
+                await self.seat(room_id, admin, True)
 
     async def _tell(self) -> None:
         for one in await self._interruptions.untold():

@@ -95,7 +95,7 @@ class Numbers:
         return number is not None and number.paused
 
     def token(self, number_id: str) -> str:
-        """The access token of the account that a number, or an account with that id, belongs to; of no other. Raises NetworkError."""
+        """The access token of a number's account, or of the account with this id; never another's. Raises NetworkError."""
         if number_id in self._candidates:
             return self._candidates[number_id]
         number = self.of(number_id)

@@ -1,4 +1,4 @@
-"""Whose word a webhook delivery is: who signed it, for which account it may speak, how old it says it is, and where it came from."""
+"""Whose word a webhook delivery is: who signed it, for which account it may speak, how old it is, and where it came from."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) ->
     return Sorted(body | {"entry": kept}, foreign, frozenset(served), frozenset(unknown))
 
 
-def _may_speak(numbers: Numbers, signers: frozenset[str], of_number: Account | None, of_entry: Account | None, waba_id: str) -> bool:
+def _may_speak(
+    numbers: Numbers, signers: frozenset[str], of_number: Account | None, of_entry: Account | None, waba_id: str
+) -> bool:
     if of_number is None:  # of a number that we don't serve, or of an account as a whole
         return of_entry is None or numbers.secret(of_entry) in signers
     named = of_number.waba_id == waba_id if of_number.waba_id else of_entry is None
@@ -76,8 +78,8 @@ def _may_speak(numbers: Numbers, signers: frozenset[str], of_number: Account | N
 
 
 def _number(change: Any) -> str:
-    value = change.get("value") if isinstance(change, dict) else None
-    metadata = value.get("metadata") if isinstance(value, dict) else None
+    value = change.get("value") if isinstance(change, dict) else {}
+    metadata = value.get("metadata") if isinstance(value, dict) else {}
     return str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
 
 

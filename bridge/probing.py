@@ -51,7 +51,7 @@ class Probe:
 
 
 def judge(answer: dict[str, Any] | NetworkError, subscription: dict[str, Any] | NetworkError | None) -> Probe:
-    """What two answers of the Graph API say of a number: its own fields, and the apps subscribed to its account (None: not asked)."""
+    """What two answers of the Graph API say: a number's own fields, and the apps subscribed to its account (None: not asked)."""
     if isinstance(answer, NetworkError):
         code = code_of(answer)
         if code is None:

@@ -1,4 +1,4 @@
-"""The shapes of the provisioning API: what goes in is checked by them, what comes out is described by them. No token comes out."""
+"""The shapes of the provisioning API: what goes in is checked by them, what comes out described. No token comes out."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ class Provisioning:
         number, none = "/numbers/{number}", None
         self.operations = (
             Operation("GET", "/accounts", "The business accounts that have a token.", self._accounts, none, shapes.Accounts),
-            Operation("POST", "/accounts", "Add an account, or give it a new token.", self._connect, shapes.NewAccount, shapes.Found),
+            Operation(
+                "POST", "/accounts", "Add an account, or give it a new token.", self._connect, shapes.NewAccount, shapes.Found
+            ),
             Operation("DELETE", "/accounts/{account}", "Forget an account.", self._forget, none, shapes.Done),
             Operation("GET", "/numbers", "The numbers that are served.", self._numbers, none, shapes.Numbers),
             Operation("POST", "/numbers", "Add a number, or give it to another.", self._assign, shapes.NewNumber, shapes.Number),
@@ -61,8 +63,12 @@ class Provisioning:
             Operation("DELETE", number, "Serve it no longer.", self._remove, none, shapes.Done),
             Operation("PUT", f"{number}/colleagues/{{user}}", "Let a colleague speak for it.", self._add, none, shapes.Number),
             Operation("DELETE", f"{number}/colleagues/{{user}}", "Take that back.", self._take, none, shapes.Number),
-            Operation("GET", "/interruptions", "What was not covered, the newest first.", self._breaks, none, shapes.Interruptions),
-            Operation("GET", "/failed", "What could not be carried over; nothing of its content.", self._failed, none, shapes.Failures),
+            Operation(
+                "GET", "/interruptions", "What was not covered, the newest first.", self._breaks, none, shapes.Interruptions
+            ),
+            Operation(
+                "GET", "/failed", "What could not be carried over; nothing of its content.", self._failed, none, shapes.Failures
+            ),
             Operation("POST", "/failed/retry", "Try it again: one item or all.", self._retry, shapes.Retry, shapes.Done),
             Operation("GET", "/health", "How every number is.", self._health, none, shapes.Health),
         )

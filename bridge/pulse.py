@@ -11,7 +11,8 @@ READ = "SELECT number_id, heard_at, waits_since FROM pulse"
 # Only ever forward: two processes that overlap at an update take nothing back.
 WRITE = """
     INSERT INTO pulse (number_id, heard_at, waits_since) VALUES ($1, $2, $3)
-    ON CONFLICT (number_id) DO UPDATE SET heard_at = greatest(pulse.heard_at, excluded.heard_at), waits_since = excluded.waits_since
+    ON CONFLICT (number_id) DO UPDATE SET
+        heard_at = greatest(pulse.heard_at, excluded.heard_at), waits_since = excluded.waits_since
 """
 LAST_BEAT = "SELECT at FROM bridge_state WHERE name = 'heartbeat'"
 BEAT = """
@@ -34,8 +35,8 @@ class Signs:
 def silent_since(signs: Signs, now: datetime, limit: timedelta) -> datetime | None:
     """Since when WhatsApp calls no more, if that can be told: something was sent, and for longer than `limit` nothing was heard.
 
-    WhatsApp tells the status of every message that it accepted, most often within a second. While nothing is sent, a webhook that is
-    silent and one that has nothing to tell look alike.
+    WhatsApp tells the status of every message that it accepted, most often within a second. While nothing is sent, a webhook that
+    is silent and one that has nothing to tell look alike.
     """
     if signs.waits_since is None or now - signs.waits_since <= limit:
         return None

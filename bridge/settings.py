@@ -10,7 +10,6 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
-
 SECRETS = ("as_token", "hs_token", "database_url", "access_token", "app_secret", "verify_token", "provisioning_token")
 
 
@@ -64,6 +63,9 @@ class Bridge(BaseModel):
     replay_days: float = Field(8.0, ge=0)
     encryption: bool = True
     media_max_bytes: int = 100_000_000
+    conversations_at_once: int = Field(default=8, ge=1, le=100)
+    wait_for_status_seconds: float = Field(default=30.0, ge=0)
+    keep_done_days: int = Field(default=30, ge=0)
     numbers: tuple[Number, ...] = ()
     admins: tuple[str, ...] = ()
     probe_every: float = Field(120.0, gt=0)

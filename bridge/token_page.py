@@ -14,7 +14,8 @@ from bridge.provisioning import PREFIX
 FIND = "SELECT waba_id, given_to FROM token_link WHERE digest = $1 AND used_at IS NULL AND valid_until > now()"
 # Used before the token is tried: two that come at once don't both get in.
 USE = """
-    UPDATE token_link SET used_at = now() WHERE digest = $1 AND used_at IS NULL AND valid_until > now() RETURNING waba_id, given_to
+    UPDATE token_link SET used_at = now() WHERE digest = $1 AND used_at IS NULL AND valid_until > now()
+    RETURNING waba_id, given_to
 """
 GIVE_BACK = "UPDATE token_link SET used_at = NULL WHERE digest = $1"
 HEADERS = {
@@ -72,7 +73,7 @@ class TokenPage:
             await self._pool.execute(GIVE_BACK, digest)
             raise
         items = "".join(
-            f"<li>{html.escape(one['display_phone_number'])} {html.escape(one['name'])}: <code>{html.escape(one['id'])}</code></li>"
+            f"<li>{html.escape(one['display_phone_number'])} {html.escape(one['name'])}: <code>{html.escape(one['id'])}</code>"
             for one in found
         )
         return _page(
@@ -86,7 +87,10 @@ def _digest(request: web.Request) -> bytes:
 
 
 def _gone() -> web.Response:
-    return _page("<p>Deze link is gebruikt of verlopen. Stuur opnieuw “verbind”. · This link was used or is too old. Send “connect” again.</p>", 404)
+    return _page(
+        "<p>Deze link is gebruikt of verlopen. Stuur weer “verbind”. · This link is used or too old. Send “connect” again.</p>",
+        404,
+    )
 
 
 def _page(inner: str, status: int = 200) -> web.Response:

@@ -11,6 +11,7 @@ from mautrix.types import JSON, DeviceLists, DeviceOTKCount
 
 from bridge.accounts import Accounts
 from bridge.departing import Departing
+from bridge.management import Management
 from bridge.relay import Relay
 from bridge.settings import Bridge
 
@@ -20,11 +21,12 @@ log = logging.getLogger(__name__)
 class Transactions:
     """The application service, as Synapse sees it."""
 
-    def __init__(self, settings: Bridge, accounts: Accounts, departing: Departing, relay: Relay) -> None:
+    def __init__(self, settings: Bridge, accounts: Accounts, departing: Departing, relay: Relay, management: Management) -> None:
         self._settings = settings
         self._accounts = accounts
         self._departing = departing
         self._relay = relay
+        self._management = management
 
     def routes(self) -> list[web.RouteDef]:
         """Where it answers; the second is how older homeservers call."""
@@ -54,6 +56,9 @@ class Transactions:
         events = [event for event in body.get("events", []) if isinstance(event, dict) and await self._departing.wanted(event)]
         if events:
             await self._relay.take_out(events)
+        said = [event for event in body.get("events", []) if isinstance(event, dict) and await self._management.wanted(event)]
+        if said:
+            await self._management.take_in(said)
         return web.json_response({})
 
     async def _top_up(self, user_id: str, device_id: str, count: int) -> None:

@@ -1,4 +1,4 @@
-"""The watch over every number: heartbeat, silence, what WhatsApp says of the connection; each interruption dated as it begins and ends."""
+"""The watch over every number: heartbeat, silence, what WhatsApp says of the connection; interruptions begin and end here."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import asyncpg
 
 from bridge.alarm import Alarms
 from bridge.interruption import Interruptions
+from bridge.network import AccountChanged, NumberProblem
 from bridge.numbers import Number, Numbers
-from bridge.probing import Asks, Probe, answers_itself, probe
+from bridge.probing import TOKEN_CODES, Asks, Probe, answers_itself, probe
 from bridge.pulse import BEAT_EVERY, Pulse, silent_since, was_down
+from bridge.queues import INBOX
 from bridge.sealing import Seal
 from bridge.settings import Bridge
 
@@ -23,13 +25,13 @@ log = logging.getLogger(__name__)
 
 # What of WhatsApp could not be carried over. A number that is not served has an alarm of its own; what failed on its way out is
 # told to its sender, and rung for by the relay where the message is not to blame.
-POISON = """
-    SELECT count(*) FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL
-      AND split_part(conversation, '|', 1) = ANY ($1::text[])
-"""
+POISON = f"""
+    SELECT count(*) FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND {INBOX.number} = ANY ($1::text[])
+"""  # noqa: S608 - our own constant
 REJECTED = "SELECT count(*) FROM rejected WHERE retried_at IS NULL"
 GONE_EVENTS = frozenset({"PARTNER_REMOVED", "ACCOUNT_OFFBOARDED", "ACCOUNT_DELETED", "DISABLED_UPDATE", "ACCOUNT_VIOLATION"})
 BACK_EVENTS = frozenset({"ACCOUNT_RECONNECTED", "PARTNER_ADDED"})
+SHARED = timedelta(days=180)  # of history that WhatsApp shares once a number is connected
 DOWN_DETAIL = (
     "De brug stond stil; wat WhatsApp in die tijd niet kwijt kon, levert het nog dagen later af. · "
     "The bridge was down; what WhatsApp could not deliver then, it still delivers for days."
@@ -115,6 +117,8 @@ class Watch:
                 await self._interruptions.begin(number.id, cause, now, result.problem)
             else:
                 await self._interruptions.end(number.id, cause, now)
+        if result.good:
+            await self._alarms.clear("account", number.id)
         if result.reachable:
             self._unreached.pop(number.id, None)
             await self._alarms.clear("unreachable", number.id)
@@ -122,22 +126,47 @@ class Watch:
             await self._count("unreachable", number.id, number.display_phone_number, 1)
         return result
 
-    async def account_changed(self, number_ids: list[str], event: str, reason: str, at: datetime) -> None:
+    async def account_changed(self, change: AccountChanged) -> str:
         """WhatsApp says that an account or a number was taken from us, or is back (Meta: account_update)."""
-        told = f"{event} {reason}".strip()
-        for number_id in number_ids:
-            if event in GONE_EVENTS or reason:
-                await self._interruptions.begin(number_id, "disconnected", at, told)
-            elif event in BACK_EVENTS:
-                await self._interruptions.end(number_id, "disconnected", at)
+        now = datetime.now(UTC)
+        told = f"{change.event} {change.reason}".strip()
+        for number in self._meant(change):
+            if change.event in GONE_EVENTS or (change.topic == "account_update" and change.reason):
+                await self._interruptions.begin(number.id, "disconnected", now, told)
+            elif change.event in BACK_EVENTS:
+                await self._interruptions.end(number.id, "disconnected", now)
+        return "done" if change.topic == "account_update" else "kept"
 
-    async def account_problem(self, number_id: str, subject: str) -> None:
-        """Sending showed that something is the matter with the account; None of it is the message's fault."""
+    async def number_problem(self, problem: NumberProblem) -> str:
+        """WhatsApp says that something about a number went wrong, of no message in particular."""
+        at, told = problem.at or datetime.now(UTC), f"{problem.title} ({problem.code})"
+        if problem.cause == "history-refused":
+            await self._interruptions.past(problem.number_id, "history-refused", at - SHARED, at, told)
+        else:
+            await self._alarms.ring(
+                "account", problem.number_id, f"{self._numbers.display(problem.number_id)}: {told}", whole=True
+            )
+        return "done"
+
+    async def account_problem(self, number_id: str, code: int, text: str) -> None:
+        """A request showed that something is the matter with the account. The next good answer ends it."""
         number = self._numbers.of(number_id)
-        if number is not None and (await self.probe(number)).good:
-            await self._alarms.ring("account", number_id, f"{number.display_phone_number}: {subject}", whole=True)
-        elif number is None:
-            await self._alarms.ring("account", number_id, subject, whole=True)
+        if number is None:
+            return  # a token that is only being tried
+        if code in TOKEN_CODES:
+            await self._interruptions.begin(number_id, "token-refused", datetime.now(UTC), text)
+        await self._alarms.ring("account", number_id, f"{number.display_phone_number}: {text}", whole=True)
+
+    def _meant(self, change: AccountChanged) -> list[Number]:
+        """The numbers that a change is about: one, or all of the account."""
+        digits = _digits(change.number)
+        return [
+            number
+            for number in self._numbers.all()
+            if (number.id == change.number_id if change.number_id else True)
+            and (_digits(number.display_phone_number) == digits if digits else True)
+            and (number.waba_id in ("", change.account_id))
+        ]
 
     async def _listen(self, number: Number, now: datetime) -> None:
         limit = timedelta(seconds=self._settings.silent_after)
@@ -184,3 +213,7 @@ class Watch:
                 log.warning("The watch could not look: %s.", type(error).__name__)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), every)
+
+
+def _digits(number: str) -> str:
+    return "".join(letter for letter in number if letter.isdecimal())

@@ -7,7 +7,6 @@ import hmac
 import json
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from aiohttp import web
 
@@ -28,9 +27,7 @@ OLD = "older than bridge.replay_days"
 class Webhook:
     """The address that Meta delivers to."""
 
-    def __init__(
-        self, settings: Bridge, network: Cloud, relay: Relay, numbers: Numbers, pulse: Pulse, alarms: Alarms
-    ) -> None:
+    def __init__(self, settings: Bridge, network: Cloud, relay: Relay, numbers: Numbers, pulse: Pulse, alarms: Alarms) -> None:
         self._settings = settings
         self._network = network
         self._relay = relay

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import aiohttp
 
-from bridge.network import Incoming, Media, NetworkError, Outgoing
-from bridge.network.cloud import delivery, message, sending
+from bridge.network import Media, NetworkError, NotUnderstood, Outgoing, Told
+from bridge.network.cloud import delivery, message, sending, told
 from bridge.network.cloud.delivery import parse, signature_ok
 from bridge.network.cloud.graph import Graph, Token
 
 __all__ = ["Cloud", "parse", "signature_ok"]
+
+# Which part of a delivery is read how; everything else is news of the account.
+READERS: Mapping[str, Callable[[dict[str, Any]], Told]] = {
+    "messages": message.read,
+    "message_echoes": message.read,
+    "history": message.read,
+    "statuses": told.receipt,
+    "errors": told.problem,
+    "history_errors": told.problem,
+    "history_progress": told.progress,
+    "state_sync": told.contact,
+    "groups": told.group,
+}
 
 
 class Cloud:
@@ -26,8 +39,14 @@ class Cloud:
     def split(self, body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         return delivery.split(body)
 
-    def read(self, change: dict[str, Any]) -> Incoming | None:
-        return message.read(change)
+    def read(self, change: dict[str, Any]) -> Told:
+        try:
+            return READERS.get(str(change.get("kind")), told.account)(change)
+        except RecursionError:
+            raise NotUnderstood("it is nested too deeply") from None
+
+    def told(self, change: dict[str, Any]) -> tuple[str, str] | None:
+        return told.ours(change)
 
     async def download(self, media: Media, number_id: str) -> bytes:
         return await self.graph.download(media, number_id)
@@ -38,4 +57,4 @@ class Cloud:
         try:
             return str(answer["messages"][0]["id"])
         except (KeyError, IndexError, TypeError):
-            raise NetworkError("the network's answer names no message", final=False) from None
+            raise NetworkError("the network's answer names no message", final=False, unsure=True) from None
