@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -40,7 +39,7 @@ async def serving(
     app: web.Application, host: str, port: int, *, context: ssl.SSLContext | None = None, patience: float | None = None
 ) -> AsyncIterator[None]:
     """Answer until the block ends. With `patience`, who sends no whole request line and headers in so many seconds is cut off."""
-    silent: weakref.WeakSet[asyncio.BaseProtocol] = weakref.WeakSet()
+    silent: set[asyncio.BaseProtocol] = set()  # each for as long as its patience lasts
 
     @web.middleware
     async def spoken(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -49,7 +48,8 @@ async def serving(
 
     if patience is not None:
         app.middlewares.append(spoken)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=patience or 75.0)
+    # What of a body comes after its answer is listened to for two seconds, not for as long as it trickles.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=patience or 75.0, lingering_time=2.0)
     await runner.setup()
     try:
         if patience is None:
@@ -71,7 +71,7 @@ async def _impatient(
     port: int,
     context: ssl.SSLContext | None,
     patience: float,
-    silent: weakref.WeakSet[asyncio.BaseProtocol],
+    silent: set[asyncio.BaseProtocol],
 ) -> asyncio.Server:
     loop = asyncio.get_running_loop()
 
@@ -80,7 +80,7 @@ async def _impatient(
         protocol = runner.server()
         silent.add(protocol)
         at_once = len(silent) > MAX_CONNECTIONS
-        loop.call_later(0 if at_once else patience, _hang_up, weakref.ref(protocol), silent)
+        loop.call_later(0 if at_once else patience, _hang_up, protocol, silent)
         return protocol
 
     if context is None:
@@ -90,8 +90,10 @@ async def _impatient(
     )
 
 
-def _hang_up(held: weakref.ref[web.RequestHandler], silent: weakref.WeakSet[asyncio.BaseProtocol]) -> None:
-    protocol = held()
+def _hang_up(protocol: asyncio.BaseProtocol, silent: set[asyncio.BaseProtocol]) -> None:
+    if protocol not in silent:
+        return
+    silent.discard(protocol)
     transport = getattr(protocol, "transport", None)
-    if protocol in silent and transport is not None:
+    if transport is not None:
         transport.abort()

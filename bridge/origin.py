@@ -93,7 +93,9 @@ def _times(body: dict[str, Any]) -> Iterator[int]:
     for entry in objects(body.get("entry")):
         for change in objects(entry.get("changes")):
             value = change.get("value")
-            for name in DATED.get(str(change.get("field")), ()) if isinstance(value, dict) else ():
+            if not isinstance(value, dict):
+                continue
+            for name in DATED.get(str(change.get("field")), ()):
                 for item in objects(value.get(name)):
                     told = str(item.get("timestamp", ""))
                     if told.isascii() and told.isdecimal() and len(told) <= 12:

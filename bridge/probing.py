@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -56,11 +56,12 @@ def judge(answer: dict[str, Any] | NetworkError, subscription: dict[str, Any] | 
         code = code_of(answer)
         if code is None:
             return Probe(False, problem=str(answer)[:300])
-        refused = code in TOKEN_CODES or 200 <= code < 300
-        causes = {"token-refused": refused}
-        if code in (100, 803):  # there is no such number, or not for this token
-            causes |= {"not-connected": True}
-        return Probe(True, not refused, problem=str(answer)[:300], causes=causes)
+        told = Probe(True, problem=str(answer)[:300])
+        if code in TOKEN_CODES or 200 <= code < 300:
+            return replace(told, token_good=False, causes={"token-refused": True})
+        if code in (100, 803):  # the token is good, and there is no such number, or not for this token
+            return replace(told, token_good=True, causes={"token-refused": False, "not-connected": True})
+        return told  # a busy WhatsApp tells nothing of the number
     status = str(answer.get("status", "")).upper()
     causes = {"token-refused": False}
     if status:
