@@ -21,7 +21,7 @@ from bridge.health import Health
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
 from bridge.portal import Portals
-from bridge.relay import INBOX, OUTBOX, Relay
+from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
 from bridge.transactions import Transactions
@@ -39,7 +39,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             raise SettingsError(f"bridge.{name} is not set. Set it, or bridge.{name}_file.")
     seal = Seal.load(settings.key_file)
     async with _opened(settings) as (pool, crypto, http):
-        numbers, relay, accounts = Numbers(settings), Relay(pool, seal), Accounts(settings, crypto)
+        pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
+        numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
         cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
         portals = Portals(settings, pool, numbers, accounts)
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud)
@@ -60,6 +61,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 log.info("The bridge is ready: webhook on http://%s", place)
                 tasks.create_task(relay.run(INBOX, arriving.carry, arriving.not_carried, stop))
                 tasks.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
+                tasks.create_task(relay.forget(stop))
         finally:
             await accounts.close()
 
@@ -68,7 +70,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
 async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Database, aiohttp.ClientSession]]:
     url = settings.database_url.get_secret_value()
     crypto = Database.create(url, upgrade_table=PgCryptoStore.upgrade_table, log=logging.getLogger("mau.db"))
-    async with asyncpg.create_pool(url, min_size=1, max_size=6) as pool, aiohttp.ClientSession() as http:
+    most = settings.conversations_at_once + 6
+    async with asyncpg.create_pool(url, min_size=2, max_size=most) as pool, aiohttp.ClientSession() as http:
         for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
         await crypto.start()

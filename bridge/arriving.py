@@ -49,6 +49,8 @@ class Arriving:
 
     async def carry(self, change: dict[str, Any]) -> str:
         """Carry one change over. Raises NotUnderstood, NotYet, NetworkError, MatrixRequestError."""
+        if (told := self._network.told(change)) is not None:
+            await self._relay.told(*told)
         incoming = self._network.read(change)
         if incoming is None:
             return "kept"
@@ -91,8 +93,9 @@ class Arriving:
     async def _say(self, sender: Account, room_id: str, incoming: Incoming, txn: str) -> str:
         at = _milliseconds(incoming.sent_at or datetime.now(UTC))
         target = await self._relay.event_of(incoming.number_id, incoming.target) if incoming.target else None
-        if target is None and incoming.kind in ("revoke", "reaction"):
-            raise NotYet("het bericht waar dit over gaat is er niet · the message that this is about is not there")
+        if target is None and incoming.target and incoming.kind in ("revoke", "reaction", "edit"):
+            told = "het bericht waar dit over gaat is er niet · the message that this is about is not there"
+            raise NotYet(told, awaits=incoming.target)
         if incoming.kind == "revoke" and target is not None:
             where = Path.v3.rooms[room_id].redact[target][txn]
             answer = await sender.call(Method.PUT, where, {SOURCE: self._source(incoming)}, {"ts": str(at)})

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 
@@ -52,6 +52,9 @@ class Bridge(BaseModel):
     webhook_path: str = "/webhook"
     encryption: bool = True
     media_max_bytes: int = 100_000_000
+    conversations_at_once: int = Field(default=8, ge=1, le=100)
+    wait_for_status_seconds: float = Field(default=30.0, ge=0)
+    keep_done_days: int = Field(default=30, ge=0)
     numbers: tuple[Number, ...] = ()
 
     @model_validator(mode="before")

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+Scope = Literal["message", "number", "account"]
 
 
 class NetworkError(Exception):
-    """The network refused or failed; `final` when trying again can't help. The message says what to do."""
+    """The network refused or failed; `final` when trying again can't help. The message says what to do.
 
-    def __init__(self, message: str, *, final: bool) -> None:
+    `after`: seconds that the network asks to wait. `scope`: whether the message alone is meant, or all that goes through its
+    number or our account. `unsure`: the network may have taken the message all the same.
+    """
+
+    def __init__(self, message: str, *, final: bool, after: float = 0, scope: Scope = "message", unsure: bool = False) -> None:
         super().__init__(message)
         self.final = final
+        self.after = after
+        self.scope = scope
+        self.unsure = unsure
 
 
 class NotUnderstood(ValueError):  # noqa: N818 - named for what it is
@@ -21,7 +30,15 @@ class NotUnderstood(ValueError):  # noqa: N818 - named for what it is
 
 
 class NotYet(Exception):  # noqa: N818 - named for what it is
-    """What a message needs has not come yet, its key for instance: it is waited for a little while, then given up."""
+    """What a message needs has not come yet: it is waited for a little while, then given up.
+
+    With `awaits`, the id of the message that it is about, it waits beside its conversation, which goes on meanwhile; without, its
+    key for instance, what came after it waits too.
+    """
+
+    def __init__(self, message: str, awaits: str = "") -> None:
+        super().__init__(message)
+        self.awaits = awaits
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,9 @@ class Network(Protocol):
 
     def read(self, change: dict[str, Any]) -> Incoming | None:
         """What a change says; None when it concerns no conversation. Raises ValueError when it can't be understood."""
+
+    def told(self, change: dict[str, Any]) -> tuple[str, str] | None:
+        """(our key, the network's id) of a message of ours that a change says it has; None when it says no such thing."""
 
     async def download(self, media: Media, number_id: str) -> bytes:
         """The bytes of a file, checked. Raises NetworkError."""

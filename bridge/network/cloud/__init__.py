@@ -29,6 +29,9 @@ class Cloud:
     def read(self, change: dict[str, Any]) -> Incoming | None:
         return message.read(change)
 
+    def told(self, change: dict[str, Any]) -> tuple[str, str] | None:
+        return message.told(change)
+
     async def download(self, media: Media, number_id: str) -> bytes:
         return await self.graph.download(media, number_id)
 
@@ -38,4 +41,4 @@ class Cloud:
         try:
             return str(answer["messages"][0]["id"])
         except (KeyError, IndexError, TypeError):
-            raise NetworkError("the network's answer names no message", final=False) from None
+            raise NetworkError("the network's answer names no message", final=False, unsure=True) from None

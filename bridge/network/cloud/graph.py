@@ -11,12 +11,15 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 
-from bridge.network import Media, NetworkError
+from bridge.network import Media, NetworkError, Scope
 
 MEDIA_HOSTS = frozenset({"graph.facebook.com", "lookaside.fbsbx.com"})
 # Errors after which the same request can succeed later (Meta: error codes): a busy server, a limit, or our account's, not the
 # message's, fault (190, 10, 200 to 299: the token; 368: a block that ends).
 PASSING = frozenset({1, 2, 4, 3, 10, 190, 368, 80007, 130429, 131016, 131048, 131056, 131057, 133016})
+# What of them holds for all that goes through the number, or through the account, for a while.
+OF_NUMBER = frozenset({130429, 131048, 131057, 133016})
+OF_ACCOUNT = frozenset({3, 4, 10, 190, 368, 80007})
 
 Token = Callable[[str], str]
 """The access token for a business number's id."""
@@ -81,15 +84,39 @@ class Graph:
                 timeout=timeout,
             ) as response:
                 answer = json.loads(await response.read())
-        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError) as error:
-            raise NetworkError(f"WhatsApp does not answer ({type(error).__name__})", final=False) from None
+        except aiohttp.ClientConnectorError as error:  # nothing was sent
+            raise NetworkError(f"WhatsApp can't be reached ({type(error).__name__})", final=False, scope="account") from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NetworkError(
+                f"WhatsApp does not answer ({type(error).__name__})", final=False, scope="account", unsure=True
+            ) from None
+        except (ValueError, RecursionError) as error:
+            raise NetworkError(f"WhatsApp's answer is unreadable ({type(error).__name__})", final=False, unsure=True) from None
         problem = answer.get("error") if isinstance(answer, dict) else {"code": 0, "message": "no JSON object"}
         if problem:
             code = problem.get("code") if isinstance(problem, dict) else None
             told = problem.get("message") if isinstance(problem, dict) else problem
             passing = code in PASSING or (isinstance(code, int) and 200 <= code < 300) or response.status in (401, 403, 429)
-            raise NetworkError(f"WhatsApp refused: {told} ({code})", final=not passing and response.status < 500)
+            raise NetworkError(
+                f"WhatsApp refused: {told} ({code})",
+                final=not passing and response.status < 500,
+                after=_seconds(response.headers.get("Retry-After", "")),
+                scope=_scope(code, response.status),
+                unsure=response.status >= 500,
+            )
         return dict(answer)
 
     def _headers(self, number_id: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token(number_id)}"}
+
+
+def _scope(code: Any, status: int) -> Scope:
+    """What an error holds for."""
+    if code in OF_NUMBER or (status == 429 and code not in OF_ACCOUNT and code != 131056):
+        return "number"
+    return "account" if code in OF_ACCOUNT or (isinstance(code, int) and 200 <= code < 300) or status == 401 else "message"
+
+
+def _seconds(retry_after: str) -> float:
+    """Retry-After in seconds, an hour at most; dates are not used by Meta."""
+    return min(3600.0, float(retry_after)) if retry_after.isascii() and retry_after.isdecimal() else 0.0

@@ -71,6 +71,15 @@ class Message(Loose):
         return str((self.model_extra or {}).get("from") or self.from_user_id)
 
 
+def told(change: dict[str, Any]) -> tuple[str, str] | None:
+    """(our key, WhatsApp's id) of a message of ours, when a change is a status of it: then WhatsApp has it."""
+    item = change.get("item") if change.get("kind") == "statuses" else None
+    if not isinstance(item, dict):
+        return None
+    key, message_id = item.get("biz_opaque_callback_data"), item.get("id")
+    return (key, message_id) if isinstance(key, str) and isinstance(message_id, str) and key and message_id else None
+
+
 def read(change: dict[str, Any]) -> Incoming | None:
     """What a change says; None when it concerns no conversation. Raises NotUnderstood."""
     kind, item = change.get("kind"), change.get("item")

@@ -1,0 +1,23 @@
+-- Since when an item has not been carried over; the message that it waits for, beside the line of its conversation (state aside).
+ALTER TABLE inbox ADD COLUMN IF NOT EXISTS waits_since timestamptz;
+ALTER TABLE inbox ADD COLUMN IF NOT EXISTS awaits text;
+ALTER TABLE inbox ADD COLUMN IF NOT EXISTS finished_at timestamptz;
+ALTER TABLE outbox ADD COLUMN IF NOT EXISTS waits_since timestamptz;
+ALTER TABLE outbox ADD COLUMN IF NOT EXISTS awaits text;
+ALTER TABLE outbox ADD COLUMN IF NOT EXISTS finished_at timestamptz;
+-- Set before a message is given to WhatsApp and taken away when its fate is known: what has it at a start may be there already.
+ALTER TABLE outbox ADD COLUMN IF NOT EXISTS started_at timestamptz;
+-- Until when the word of WhatsApp is waited for; then it is sent again.
+ALTER TABLE outbox ADD COLUMN IF NOT EXISTS unsure_until timestamptz;
+-- What is done is forgotten after a while: its id stays, so that a delivery that comes again changes nothing.
+ALTER TABLE inbox ALTER COLUMN sealed DROP NOT NULL;
+ALTER TABLE outbox ALTER COLUMN sealed DROP NOT NULL;
+
+CREATE INDEX IF NOT EXISTS inbox_aside ON inbox (conversation, id) WHERE state = 'aside';
+CREATE INDEX IF NOT EXISTS outbox_aside ON outbox (room_id, id) WHERE state = 'aside';
+CREATE INDEX IF NOT EXISTS inbox_awaits ON inbox (awaits) WHERE state = 'aside';
+CREATE INDEX IF NOT EXISTS outbox_awaits ON outbox (awaits) WHERE state = 'aside';
+CREATE INDEX IF NOT EXISTS inbox_problem ON inbox (state) WHERE problem IS NOT NULL AND state IN ('kept', 'failed');
+CREATE INDEX IF NOT EXISTS outbox_problem ON outbox (state) WHERE problem IS NOT NULL AND state IN ('kept', 'failed');
+CREATE INDEX IF NOT EXISTS inbox_done ON inbox (finished_at) WHERE state = 'done' AND sealed IS NOT NULL;
+CREATE INDEX IF NOT EXISTS outbox_done ON outbox (finished_at) WHERE state = 'done' AND sealed IS NOT NULL;
