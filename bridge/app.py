@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -43,7 +44,9 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
         cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
         portals = Portals(settings, pool, numbers, accounts)
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud)
+        # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
+        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {}
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers)
         departing = Departing(numbers, accounts, portals, relay, cloud)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay).routes())

@@ -14,7 +14,7 @@ from mautrix.errors import MatrixRequestError
 from bridge import attachments
 from bridge.accounts import Accounts, clean
 from bridge.ghost import Account
-from bridge.network import Incoming, Media, Network, NotUnderstood, NotYet
+from bridge.network import Handlers, Incoming, Media, Network, NotUnderstood, NotYet
 from bridge.numbers import Numbers
 from bridge.portal import Portals, phone
 from bridge.relay import Relay
@@ -38,7 +38,14 @@ class Arriving:
     """Carries changes over, one at a time in a conversation."""
 
     def __init__(
-        self, settings: Bridge, numbers: Numbers, accounts: Accounts, portals: Portals, relay: Relay, network: Network
+        self,
+        settings: Bridge,
+        numbers: Numbers,
+        accounts: Accounts,
+        portals: Portals,
+        relay: Relay,
+        network: Network,
+        handlers: Handlers,
     ) -> None:
         self._settings = settings
         self._numbers = numbers
@@ -46,14 +53,16 @@ class Arriving:
         self._portals = portals
         self._relay = relay
         self._network = network
+        self._handlers = handlers
 
     async def carry(self, change: dict[str, Any]) -> str:
         """Carry one change over. Raises NotUnderstood, NotYet, NetworkError, MatrixRequestError."""
         if (told := self._network.told(change)) is not None:
             await self._relay.told(*told)
         incoming = self._network.read(change)
-        if incoming is None:
-            return "kept"
+        if not isinstance(incoming, Incoming):
+            handler = self._handlers.get(type(incoming))
+            return await handler(incoming) if handler is not None else "kept"
         if await self._relay.event_of(incoming.number_id, incoming.message_id):
             return "done"  # before a crash, all but the last step was done
         ghost = await self._accounts.ghost(incoming.contact, incoming.name)
@@ -79,7 +88,7 @@ class Arriving:
             incoming = self._network.read(change)
         except NotUnderstood:
             return  # no conversation can be told: it is kept in the inbox, and counted at /healthz
-        if incoming is None:
+        if not isinstance(incoming, Incoming):
             return
         notice = NOT_CARRIED.format(kind=incoming.network_type)
         text = f"{notice}\n{clean(incoming.text, 1000)}" if incoming.text else notice

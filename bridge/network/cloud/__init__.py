@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
 from bridge.markup import length, parts
-from bridge.network import Incoming, Media, NetworkError, Outgoing
-from bridge.network.cloud import delivery, files, message, sending, templates
+from bridge.network import Media, NetworkError, NotUnderstood, Outgoing, Told
+from bridge.network.cloud import delivery, files, message, sending, templates, told
 from bridge.network.cloud.delivery import parse, signature_ok
 from bridge.network.cloud.graph import Graph, Token
 from bridge.network.cloud.pace import Pace
@@ -19,6 +19,18 @@ from bridge.network.cloud.templates import Template
 
 __all__ = ["Cloud", "parse", "signature_ok"]
 
+# Which part of a delivery is read how; everything else is news of the account.
+READERS: Mapping[str, Callable[[dict[str, Any]], Told]] = {
+    "messages": message.read,
+    "message_echoes": message.read,
+    "history": message.read,
+    "statuses": told.receipt,
+    "errors": told.problem,
+    "history_errors": told.problem,
+    "history_progress": told.progress,
+    "state_sync": told.contact,
+    "groups": told.group,
+}
 FRESH = 300.0  # seconds that a list of templates is good for
 PAGES = 20  # of templates: an account has 6,000 at most, and nobody chooses from more than these
 
@@ -46,11 +58,14 @@ class Cloud:
     def split(self, body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         return delivery.split(body)
 
-    def read(self, change: dict[str, Any]) -> Incoming | None:
-        return message.read(change)
+    def read(self, change: dict[str, Any]) -> Told:
+        try:
+            return READERS.get(str(change.get("kind")), told.account)(change)
+        except RecursionError:
+            raise NotUnderstood("it is nested too deeply") from None
 
     def told(self, change: dict[str, Any]) -> tuple[str, str] | None:
-        return message.told(change)
+        return told.ours(change)
 
     async def download(self, media: Media, number_id: str) -> bytes:
         return await self.graph.download(media, number_id)

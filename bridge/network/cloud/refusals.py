@@ -61,9 +61,7 @@ GROUP_GONE = Refusal(
 )
 CODES: dict[int, Refusal] = {
     0: ACCESS,
-    1: Refusal(
-        "WhatsApp kon het verzoek niet verwerken", "WhatsApp could not process the request", passing=True, after=5
-    ),
+    1: Refusal("WhatsApp kon het verzoek niet verwerken", "WhatsApp could not process the request", passing=True, after=5),
     2: BUSY,
     3: PERMISSION,
     4: _number(
@@ -97,7 +95,8 @@ CODES: dict[int, Refusal] = {
         "WhatsApp held this message back as an experiment with marketing messages. Get in touch in another way",
     ),
     130497: Refusal(
-        "WhatsApp staat dit account geen berichten naar dit land toe", "WhatsApp does not allow this account messages to this country"
+        "WhatsApp staat dit account geen berichten naar dit land toe",
+        "WhatsApp does not allow this account messages to this country",
     ),
     131000: Refusal(
         "WhatsApp kon het bericht door een onbekende fout niet versturen",
@@ -115,9 +114,7 @@ CODES: dict[int, Refusal] = {
         "WhatsApp does not take a part of this message; of a reaction or reply, the message that it is about is too old or deleted",
     ),
     131016: BUSY,
-    131020: Refusal(
-        "in deze WhatsApp-groep zit niemand anders meer", "nobody else is left in this WhatsApp group"
-    ),
+    131020: Refusal("in deze WhatsApp-groep zit niemand anders meer", "nobody else is left in this WhatsApp group"),
     131021: Refusal("dit is het nummer zelf", "this is the number itself"),
     131026: Refusal(
         "WhatsApp kan het niet bezorgen: het nummer zit niet op WhatsApp, de app is te oud, of de nieuwe voorwaarden zijn nog "
@@ -181,22 +178,19 @@ CODES: dict[int, Refusal] = {
         "this template can't go to somebody of whom only the user name is known",
     ),
     131207: Refusal("WhatsApp heeft deze groep stilgelegd", "WhatsApp has suspended this group"),
-    131208: _number(
-        "er is in korte tijd te veel in groepen gedaan", "too much was done in groups in a short time", 30
-    ),
+    131208: _number("er is in korte tijd te veel in groepen gedaan", "too much was done in groups in a short time", 30),
     131212: GROUP_GONE,
     131215: Refusal(
         "WhatsApp staat dit nummer geen groepen toe. Vraag uw beheerder", "WhatsApp allows this number no groups. Ask your admin"
     ),
-    132000: Refusal(
-        "het aantal ingevulde waarden past niet bij het sjabloon", "the number of values does not fit the template"
-    ),
+    132000: Refusal("het aantal ingevulde waarden past niet bij het sjabloon", "the number of values does not fit the template"),
     132001: TEMPLATE_GONE,
     132005: Refusal(
         "het sjabloon wordt met deze waarden te lang. Kort ze in", "the template becomes too long with these values. Shorten them"
     ),
     132007: Refusal(
-        "een waarde bevat tekens die WhatsApp in sjablonen niet toestaat", "a value has characters that WhatsApp does not allow there"
+        "een waarde bevat tekens die WhatsApp in sjablonen niet toestaat",
+        "a value has characters that WhatsApp does not allow there",
     ),
     132012: Refusal(
         "een waarde heeft niet de vorm die het sjabloon vraagt", "a value does not have the form that the template asks for"
@@ -210,7 +204,8 @@ CODES: dict[int, Refusal] = {
     132068: Refusal("dit sjabloon gebruikt een formulier dat stuk is", "this template uses a form that is broken"),
     132069: Refusal("dit sjabloon gebruikt een formulier dat is stilgelegd", "this template uses a form that was paused"),
     133010: Refusal(
-        "dit nummer is niet bij WhatsApp aangemeld. Vraag uw beheerder", "this number is not registered with WhatsApp. Ask your admin"
+        "dit nummer is niet bij WhatsApp aangemeld. Vraag uw beheerder",
+        "this number is not registered with WhatsApp. Ask your admin",
     ),
     133016: _number("dit nummer is te vaak aan- en afgemeld", "this number was registered too often", 300),
     134011: Refusal("betalingen zijn bij WhatsApp niet toegestaan", "payments are not allowed on WhatsApp"),
@@ -231,7 +226,9 @@ def refusal(code: int, status: int = 400) -> Refusal:
         return CODES[130429]
     if status >= 500:
         return BUSY
-    return Refusal(f"WhatsApp weigerde het (fout {code}). Vraag uw beheerder", f"WhatsApp refused it (error {code}). Ask your admin")
+    return Refusal(
+        f"WhatsApp weigerde het (fout {code}). Vraag uw beheerder", f"WhatsApp refused it (error {code}). Ask your admin"
+    )
 
 
 def error(code: int, status: int = 400, retry_after: float = 0) -> NetworkError:

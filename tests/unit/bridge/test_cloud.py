@@ -89,7 +89,7 @@ def test_any_json_object_can_be_split(value):
             "edit",
             "beter",
         ),
-        ({"type": "unsupported", "unsupported": {"type": "poll"}, "errors": [{"code": 131051}]}, "unsupported", ""),
+        ({"type": "unsupported", "unsupported": {"type": "iets"}, "errors": [{"code": 131051}]}, "unsupported", ""),
         ({"type": "iets_van_volgend_jaar", "iets_van_volgend_jaar": {}}, "unsupported", ""),
     ],
 )
