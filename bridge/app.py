@@ -19,14 +19,20 @@ from bridge.accounts import Accounts
 from bridge.arriving import Arriving
 from bridge.departing import Departing
 from bridge.health import Health
+from bridge.holding import Holding
+from bridge.network import Receipt
 from bridge.network.cloud import Cloud
+from bridge.notices import Notices
 from bridge.numbers import Numbers
 from bridge.portal import Portals
+from bridge.receipts import Reading, Receipts
 from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
+from bridge.templates import Offers
 from bridge.transactions import Transactions
 from bridge.webhook import Webhook
+from bridge.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +48,30 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
     async with _opened(settings) as (pool, crypto, http):
         pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
         numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
-        cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
+        cloud = Cloud(
+            http,
+            settings.graph_url,
+            settings.graph_version,
+            numbers.token,
+            settings.media_max_bytes,
+            per_second=numbers.per_second,
+            account=numbers.account,
+        )
         portals = Portals(settings, pool, numbers, accounts)
         # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
-        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {}
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers)
-        departing = Departing(numbers, accounts, portals, relay, cloud)
+        notices, window = Notices(pool, accounts, portals), Window(pool)
+        offers = Offers(pool, notices, cloud.templates)
+        holding = Holding(relay, notices, offers, window)
+        receipts = Receipts(pool, portals, relay, cloud, notices, holding, window, accounts.of_named)
+        reading = Reading(pool, cloud, accounts)
+        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {Receipt: receipts.take}
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers, holding)
+        departing = Departing(pool, numbers, accounts, portals, relay, cloud, window, notices, offers, holding, receipts, reading)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay).routes())
         outside.add_routes(Health(settings, pool, accounts, relay).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
-        homeserver.add_routes(Transactions(settings, accounts, departing, relay).routes())
+        homeserver.add_routes(Transactions(settings, accounts, departing, reading, relay).routes())
         try:
             await accounts.start()
             async with (

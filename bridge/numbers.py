@@ -29,3 +29,13 @@ class Numbers:
     def token(self, number_id: str) -> str:
         """The access token of the account that the number belongs to."""
         return self._settings.access_token.get_secret_value()
+
+    def account(self, number_id: str) -> str:
+        """The id of the WhatsApp business account that the number belongs to; empty when it is not set."""
+        number = self.of(number_id)
+        return number.account if number else ""
+
+    def per_second(self, number_id: str) -> float:
+        """How many messages a second the number may send."""
+        number = self.of(number_id)
+        return float((number.messages_per_second if number else 0) or self._settings.messages_per_second)

@@ -11,6 +11,7 @@ from mautrix.types import JSON, DeviceLists, DeviceOTKCount
 
 from bridge.accounts import Accounts
 from bridge.departing import Departing
+from bridge.receipts import Reading
 from bridge.relay import Relay
 from bridge.settings import Bridge
 
@@ -20,10 +21,11 @@ log = logging.getLogger(__name__)
 class Transactions:
     """The application service, as Synapse sees it."""
 
-    def __init__(self, settings: Bridge, accounts: Accounts, departing: Departing, relay: Relay) -> None:
+    def __init__(self, settings: Bridge, accounts: Accounts, departing: Departing, reading: Reading, relay: Relay) -> None:
         self._settings = settings
         self._accounts = accounts
         self._departing = departing
+        self._reading = reading
         self._relay = relay
 
     def routes(self) -> list[web.RouteDef]:
@@ -51,7 +53,10 @@ class Transactions:
                     await self._top_up(user_id, device_id, int(counts.get("signed_curve25519", 0)))
         except Exception as error:
             log.warning("Devices could not be brought up to date: %s", type(error).__name__)
-        events = [event for event in body.get("events", []) if isinstance(event, dict) and await self._departing.wanted(event)]
+        told = body.get("events", [])
+        if self._settings.send_read_receipts:
+            told = told + self._reading.told(_part(body, "ephemeral", "de.sorunome.msc2409") or [])
+        events = [event for event in told if isinstance(event, dict) and await self._departing.wanted(event)]
         if events:
             await self._relay.take_out(events)
         return web.json_response({})

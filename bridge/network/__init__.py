@@ -276,8 +276,14 @@ class Network(Protocol):
     async def download(self, media: Media, number_id: str) -> bytes:
         """The bytes of a file, checked. Raises NetworkError."""
 
-    async def send(self, number_id: str, message: Outgoing) -> str:
-        """Send; returns the network's own id. Raises NetworkError."""
+    def fitted(self, outgoing: Outgoing) -> list[Outgoing]:
+        """The messages that one becomes, because of what the network can hold in one. Raises NotUnderstood when it can't go."""
+
+    def explain(self, code: int) -> str:
+        """What a refusal means and what to do, in Dutch · English."""
+
+    async def send(self, number_id: str, outgoing: Outgoing) -> str:
+        """Send; returns the network's own id. Raises NetworkError, NotUnderstood."""
 
     async def mark_read(self, number_id: str, message_id: str) -> None:
         """Tell that a message and those before it have been read. Raises NetworkError."""

@@ -15,6 +15,7 @@ from bridge.network.cloud import delivery, files, message, sending, templates, t
 from bridge.network.cloud.delivery import parse, signature_ok
 from bridge.network.cloud.graph import Graph, Token
 from bridge.network.cloud.pace import Pace
+from bridge.network.cloud.refusals import refusal
 from bridge.network.cloud.templates import Template
 
 __all__ = ["Cloud", "parse", "signature_ok"]
@@ -89,6 +90,9 @@ class Cloud:
             replace(piece, reply_to=piece.reply_to if number == 1 else "", key=f"{piece.key} {number}/{len(pieces)}")
             for number, piece in enumerate(pieces, 1)
         ]
+
+    def explain(self, code: int) -> str:
+        return refusal(code).text
 
     async def send(self, number_id: str, outgoing: Outgoing) -> str:
         sent_as = media_id = ""
