@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mautrix.util.async_db import Database
 
 from bridge.ghost import Account
+from bridge.network import Named
 from bridge.settings import Bridge
 
 
@@ -38,6 +39,10 @@ class Accounts:
     def of(self, user_id: str) -> Account | None:
         """An account that is in use."""
         return self._by_id.get(user_id)
+
+    async def of_named(self, number_id: str, named: Named) -> Account | None:
+        """The account of somebody whom a number knows by these names; None for a stranger."""
+        return self.of(self._settings.ghost(localpart(named.address)))
 
     async def ghost(self, contact: str, name: str) -> Account:
         """The account of a contact, made when it first speaks."""

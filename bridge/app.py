@@ -19,16 +19,22 @@ from bridge.accounts import Accounts
 from bridge.arriving import Arriving
 from bridge.departing import Departing
 from bridge.health import Health
+from bridge.holding import Holding
 from bridge.listening import serving, tls
+from bridge.network import Receipt
 from bridge.network.cloud import Cloud
+from bridge.notices import Notices
 from bridge.numbers import Numbers
 from bridge.office import Office
 from bridge.portal import Portals
+from bridge.receipts import Reading, Receipts
 from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
+from bridge.templates import Offers
 from bridge.transactions import Transactions
 from bridge.webhook import Webhook
+from bridge.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -44,18 +50,31 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
     async with _opened(settings) as (pool, crypto, http):
         pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
         numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
-        cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
+        cloud = Cloud(
+            http,
+            settings.graph_url,
+            settings.graph_version,
+            numbers.token,
+            settings.media_max_bytes,
+            per_second=numbers.per_second,
+            account=numbers.account,
+        )
         portals = Portals(settings, pool, numbers, accounts)
         office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, http)
         # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
-        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {**office.handlers}
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers)
-        departing = Departing(numbers, accounts, portals, relay, cloud)
+        notices, window = Notices(pool, accounts, portals), Window(pool)
+        offers = Offers(pool, notices, cloud.templates)
+        holding = Holding(relay, notices, offers, window)
+        receipts = Receipts(pool, portals, relay, cloud, notices, holding, window, accounts.of_named)
+        reading = Reading(pool, cloud, accounts)
+        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {Receipt: receipts.take, **office.handlers}
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers, holding)
+        departing = Departing(pool, numbers, accounts, portals, relay, cloud, window, notices, offers, holding, receipts, reading)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
-        homeserver.add_routes(Transactions(settings, accounts, departing, relay, office.management).routes())
+        homeserver.add_routes(Transactions(settings, accounts, departing, reading, relay, office.management).routes())
         try:
             await office.start()
             await accounts.start()

@@ -39,7 +39,7 @@ HISTORY = """
     WHERE number_id = $1 ORDER BY valid_from DESC, id DESC LIMIT 500
 """
 IN_SETTINGS = "SELECT number_id, in_settings, removed_at FROM number WHERE number_id = ANY ($1) OR in_settings IS NOT NULL"
-MARK = "UPDATE number SET in_settings = $2, display = $3, waba_id = $4 WHERE number_id = $1"
+MARK = "UPDATE number SET in_settings = $2, display = $3, waba_id = $4, per_second = $5 WHERE number_id = $1"
 CLOSE_PORTALS = "UPDATE portal SET closed_at = now() WHERE number_id = $1 AND closed_at IS NULL"
 BY_SETTINGS = "settings"
 
@@ -81,12 +81,13 @@ async def take_over(pool: asyncpg.Pool, numbers: Sequence[Number], waba_id: str)
         for number in numbers:
             row = known.pop(number.id, None)
             if row is None or (row["removed_at"] is not None and row["in_settings"] is None):
-                await add(connection, number.id, waba_id, number.display_phone_number, "", BY_SETTINGS)
+                await add(connection, number.id, number.account or waba_id, number.display_phone_number, "", BY_SETTINGS)
             if row is None or row["in_settings"] != number.official:
                 await give(connection, number.id, number.official, BY_SETTINGS)
                 if row is not None:
                     await connection.execute(CLOSE_PORTALS, number.id)
-            await connection.execute(MARK, number.id, number.official, number.display_phone_number, waba_id)
+            marks = number.display_phone_number, number.account or waba_id, number.messages_per_second
+            await connection.execute(MARK, number.id, number.official, *marks)
         for number_id, row in known.items():  # no longer in the file
             await connection.execute("UPDATE number SET in_settings = NULL WHERE number_id = $1", number_id)
             if row["removed_at"] is None:

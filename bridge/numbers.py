@@ -20,7 +20,8 @@ from bridge.settings import Bridge
 
 ACCOUNTS = "SELECT waba_id, name, token, app_secret FROM account WHERE removed_at IS NULL"
 NUMBERS = """
-    SELECT number_id AS id, waba_id, display AS display_phone_number, label, paused_at IS NOT NULL AS paused
+    SELECT number_id AS id, waba_id, display AS display_phone_number, label, per_second AS messages_per_second,
+           paused_at IS NOT NULL AS paused
     FROM number WHERE removed_at IS NULL ORDER BY added_at, number_id
 """
 PEOPLE = "SELECT number_id, user_id, role, valid_until IS NULL AS present FROM assignment"
@@ -48,6 +49,7 @@ class Number:
     official: str = ""
     waba_id: str = SETTINGS_ACCOUNT
     label: str = ""
+    messages_per_second: float = 0  # 0: as bridge.messages_per_second says
     paused: bool = False
     colleagues: tuple[str, ...] = ()
 
@@ -57,9 +59,17 @@ class Numbers:
 
     def __init__(self, settings: Bridge) -> None:
         self._settings = settings
-        own = settings.waba_id or SETTINGS_ACCOUNT
-        self._by_id = {n.id: Number(n.id, n.display_phone_number, n.official, own) for n in settings.numbers}
-        self._accounts = {own: self._of_settings()}
+        self._by_id = {
+            n.id: Number(
+                n.id,
+                n.display_phone_number,
+                n.official,
+                n.account or settings.waba_id,
+                messages_per_second=n.messages_per_second,
+            )
+            for n in settings.numbers
+        }
+        self._accounts = self._of_settings()
         self._before: dict[str, frozenset[str]] = {}
         self._candidates: dict[str, str] = {}
 
@@ -104,6 +114,16 @@ class Numbers:
             raise NetworkError(f"the bridge has no access token for {number_id}: connect its account", final=True)
         return account.token
 
+    def account(self, number_id: str) -> str:
+        """The id of the WhatsApp business account that the number belongs to; empty when it is not set."""
+        number = self.of(number_id)
+        return number.waba_id if number else ""
+
+    def per_second(self, number_id: str) -> float:
+        """How many messages a second the number may send."""
+        number = self.of(number_id)
+        return float((number.messages_per_second if number else 0) or self._settings.messages_per_second)
+
     def account_of(self, number_id: str) -> Account | None:
         """The account of a number that we serve."""
         number = self.of(number_id)
@@ -126,7 +146,7 @@ class Numbers:
     async def load(self, pool: asyncpg.Pool, seal: Seal) -> None:
         """Read everything again. An account whose token can't be opened keeps its numbers and speaks for none."""
         accounts, numbers, people = await pool.fetch(ACCOUNTS), await pool.fetch(NUMBERS), await pool.fetch(PEOPLE)
-        known = {self._settings.waba_id or SETTINGS_ACCOUNT: self._of_settings()}
+        known = self._of_settings()
         for row in accounts:
             known[row["waba_id"]] = Account(
                 row["waba_id"], row["name"], _opened(seal, row, "token"), _opened(seal, row, "app_secret")
@@ -149,9 +169,11 @@ class Numbers:
             for row in numbers
         }
 
-    def _of_settings(self) -> Account:
-        waba_id = self._settings.waba_id or SETTINGS_ACCOUNT
-        return Account(waba_id, "", self._settings.access_token.get_secret_value())
+    def _of_settings(self) -> dict[str, Account]:
+        """The accounts that the settings file names, all with its one token."""
+        token = self._settings.access_token.get_secret_value()
+        named = {number.account for number in self._settings.numbers if number.account}
+        return {waba_id: Account(waba_id, "", token) for waba_id in {self._settings.waba_id, *named}}
 
 
 def sealed_as(waba_id: str, part: str) -> str:

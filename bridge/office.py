@@ -64,6 +64,7 @@ class Office:
         self._desk = Desk(settings, pool, self.administration)
         self.handlers: Handlers = {AccountChanged: self.watch.account_changed, NumberProblem: self.watch.number_problem}
         relay.alarm = self._ring
+        graph.on_account_problem = self.watch.account_problem
 
     async def start(self) -> None:
         """Know the numbers, and what happened before: before the first delivery is taken."""

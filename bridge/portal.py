@@ -29,6 +29,7 @@ class Portal:
     number_id: str
     contact: str
     encrypted: bool
+    group: bool = False
 
 
 class Portals:
@@ -63,9 +64,17 @@ class Portals:
         joined = await self._accounts.bot.call(Method.GET, Path.v3.joined_rooms)
         return room_id in joined.get("joined_rooms", [])
 
-    async def send(self, sender: Account, room_id: str, content: dict[str, Any], txn: str, at: int | None = None) -> str:
+    async def send(
+        self,
+        sender: Account,
+        room_id: str,
+        content: dict[str, Any],
+        txn: str,
+        at: int | None = None,
+        *,
+        kind: str = "m.room.message",
+    ) -> str:
         """Say something in a room, encrypted where rooms are; returns the event id. Raises MatrixRequestError."""
-        kind = "m.room.message"
         if self._settings.encryption:
             members = await self._members(room_id)
             kind, content = "m.room.encrypted", await sender.encrypt(room_id, kind, content, members)

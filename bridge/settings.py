@@ -25,6 +25,8 @@ class Number(BaseModel):
     id: str
     display_phone_number: str
     official: str
+    account: str = ""  # the WhatsApp business account (WABA) that it belongs to
+    messages_per_second: int = 0  # 0: bridge.messages_per_second
 
 
 class Bridge(BaseModel):
@@ -62,6 +64,8 @@ class Bridge(BaseModel):
     webhook_tls_client_ca: str = ""
     replay_days: float = Field(8.0, ge=0)
     encryption: bool = True
+    send_read_receipts: bool = True
+    messages_per_second: int = Field(default=80, ge=1)
     media_max_bytes: int = 100_000_000
     conversations_at_once: int = Field(default=8, ge=1, le=100)
     wait_for_status_seconds: float = Field(default=30.0, ge=0)

@@ -12,6 +12,7 @@ from mautrix.types import JSON, DeviceLists, DeviceOTKCount
 from bridge.accounts import Accounts
 from bridge.departing import Departing
 from bridge.management import Management
+from bridge.receipts import Reading
 from bridge.relay import Relay
 from bridge.settings import Bridge
 
@@ -21,10 +22,19 @@ log = logging.getLogger(__name__)
 class Transactions:
     """The application service, as Synapse sees it."""
 
-    def __init__(self, settings: Bridge, accounts: Accounts, departing: Departing, relay: Relay, management: Management) -> None:
+    def __init__(
+        self,
+        settings: Bridge,
+        accounts: Accounts,
+        departing: Departing,
+        reading: Reading,
+        relay: Relay,
+        management: Management,
+    ) -> None:
         self._settings = settings
         self._accounts = accounts
         self._departing = departing
+        self._reading = reading
         self._relay = relay
         self._management = management
 
@@ -53,13 +63,20 @@ class Transactions:
                     await self._top_up(user_id, device_id, int(counts.get("signed_curve25519", 0)))
         except Exception as error:
             log.warning("Devices could not be brought up to date: %s", type(error).__name__)
-        events = [event for event in body.get("events", []) if isinstance(event, dict) and await self._departing.wanted(event)]
+        told = body.get("events", [])
+        await self._commit_said([event for event in told if isinstance(event, dict)])
+        if self._settings.send_read_receipts:
+            told = told + self._reading.told(_part(body, "ephemeral", "de.sorunome.msc2409") or [])
+        events = [event for event in told if isinstance(event, dict) and await self._departing.wanted(event)]
         if events:
             await self._relay.take_out(events)
-        said = [event for event in body.get("events", []) if isinstance(event, dict) and await self._management.wanted(event)]
+        return web.json_response({})
+
+    async def _commit_said(self, events: list[dict[str, Any]]) -> None:
+        """What is said to the bot itself."""
+        said = [event for event in events if await self._management.wanted(event)]
         if said:
             await self._management.take_in(said)
-        return web.json_response({})
 
     async def _top_up(self, user_id: str, device_id: str, count: int) -> None:
         """Publish new one-time keys when the server runs out of them."""

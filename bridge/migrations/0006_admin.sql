@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS number (
     waba_id       text NOT NULL DEFAULT '',
     display       text NOT NULL,
     label         text NOT NULL DEFAULT '',
+    per_second    real NOT NULL DEFAULT 0,       -- 0: bridge.messages_per_second
     paused_at     timestamptz,
     in_settings   text,                          -- the official that the settings file last named; none: added by an admin
     added_at      timestamptz NOT NULL DEFAULT now(),
