@@ -62,7 +62,18 @@ class Phones:
             self._sending.react(part, person.wa_id)
         elif kind not in ("edit", "revoke"):
             self._show(message_id, number, chat, person.wa_id, kind, part, "contact", context)
-        return message_id, self._tell(account, number, person, message)
+        update = self._tell(account, number, person, message)
+        if message_id in self._world.messages:
+            self._webhook.soon(self._arrives(self._world.messages[message_id], update))
+        return message_id, update
+
+    async def _arrives(self, message: Message, update: Update) -> None:
+        """One tick when it left the phone, two when the business took it; blue comes when the business says it was read."""
+        message.status = message.status or "sent"
+        await update.done.wait()
+        if update.taken and message.status == "sent":
+            message.status = "delivered"
+            self._world.changed(message.chat)
 
     def _shown(self, person: Contact, account: Account) -> str:
         return person.bsuid(account.portfolio) if person.hidden else person.wa_id
@@ -133,7 +144,11 @@ class Phones:
         """A contact's phone shows (or gets, or plays) what came from the business; returns how many messages that changed."""
         changed = 0
         for message in self._world.chat(number_id, chat):
-            if message.sender or message.via != "api" or message.status in ("failed", state, "played"):
+            if message.sender or message.via == "history" or message.status in ("failed", state, "played"):
+                continue
+            if message.via == "app":  # the official's own phone shows it; the API tells nobody
+                message.status = state
+                self._world.changed(chat)
                 continue
             if state == "played" and message.type != "audio":
                 continue

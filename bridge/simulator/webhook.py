@@ -40,6 +40,7 @@ class Update:
     field: str
     value: dict[str, Any]
     done: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    taken: bool = False  # answered with 200
 
 
 @dataclass(slots=True)
@@ -193,6 +194,8 @@ class Webhook:
                     return
                 await asyncio.sleep(waits[min(told.attempts, len(waits)) - 1])
             told.state = "done"
+            for update in updates:
+                update.taken = True
         finally:
             for update in updates:
                 update.done.set()
