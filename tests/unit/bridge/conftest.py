@@ -1,4 +1,4 @@
-"""A database of the bridge's own for each test, in a real Postgres."""
+"""A database of the bridge's own for each test, in a real Postgres; and a WhatsApp of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+
+from tests.unit.bridge.simulated import Sim, simulated
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[Sim]:
+    """A simulator of its own, and its webhook."""
+    async with simulated() as running:
+        yield running
 
 
 @pytest.fixture
