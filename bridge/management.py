@@ -42,14 +42,14 @@ ADD_DIRECT = (
 DROP_DIRECT = "DELETE FROM direct_room WHERE room_id = $1"
 ROOMS_OF = "SELECT room_id FROM direct_room WHERE user_id = $1"
 LANGUAGE = "UPDATE direct_room SET language = $2 WHERE room_id = $1"
-ADD = "INSERT INTO spoken (event_id, room_id, sealed) VALUES ($1, $2, $3) ON CONFLICT (event_id) DO NOTHING"
+ADD = "INSERT INTO asked (event_id, room_id, sealed) VALUES ($1, $2, $3) ON CONFLICT (event_id) DO NOTHING"
 NEXT = """
-    SELECT event_id, sealed, attempts FROM spoken WHERE done_at IS NULL AND due_at <= now()
+    SELECT event_id, sealed, attempts FROM asked WHERE done_at IS NULL AND due_at <= now()
     ORDER BY arrived_at, event_id LIMIT 1
 """
 # What is answered is forgotten: the archive has it.
-DONE = "UPDATE spoken SET done_at = now(), sealed = '' WHERE event_id = $1"
-LATER = "UPDATE spoken SET attempts = attempts + 1, due_at = now() + make_interval(secs => $2) WHERE event_id = $1"
+DONE = "UPDATE asked SET done_at = now(), sealed = '' WHERE event_id = $1"
+LATER = "UPDATE asked SET attempts = attempts + 1, due_at = now() + make_interval(secs => $2) WHERE event_id = $1"
 
 
 @dataclass(frozen=True, slots=True)

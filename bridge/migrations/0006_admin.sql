@@ -79,7 +79,7 @@ CREATE TABLE IF NOT EXISTS direct_room (
     user_id       text NOT NULL,
     language      text NOT NULL DEFAULT 'nl'
 );
-CREATE TABLE IF NOT EXISTS spoken (
+CREATE TABLE IF NOT EXISTS asked (
     event_id      text PRIMARY KEY,
     room_id       text NOT NULL,
     sealed        bytea NOT NULL,
@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS spoken (
     due_at        timestamptz NOT NULL DEFAULT now(),
     done_at       timestamptz
 );
-CREATE INDEX IF NOT EXISTS spoken_waiting ON spoken (arrived_at) WHERE done_at IS NULL;
+CREATE INDEX IF NOT EXISTS asked_waiting ON asked (arrived_at) WHERE done_at IS NULL;
 -- A link that an admin was given to hand over a token outside the chat; good once, for a short while.
 CREATE TABLE IF NOT EXISTS token_link (
     digest        bytea PRIMARY KEY,

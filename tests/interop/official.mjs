@@ -176,7 +176,7 @@ async function waitForText({ room, text, timeout_ms = 20000 }) {
         const events = client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
         return events.find((event) => String(event.getContent().body ?? "").includes(text));
     }, timeout_ms, `"${text}" in ${room}`);
-    return told(found);
+    return { ...told(found), content: found.getContent() };
 }
 
 async function uploadEncrypted({ base64 }) {
