@@ -98,9 +98,14 @@ class Interruptions:
         self._pool = pool
         self._numbers = numbers
 
-    async def begin(self, number_id: str, cause: str, at: datetime, detail: str = "") -> bool:
-        """A number is not covered from `at` on; returns whether that was news. One that lasts keeps the date it began at."""
-        official, display = self._whose(number_id)
+    async def begin(
+        self, number_id: str, cause: str, at: datetime, detail: str = "", *, whose: tuple[str, str] | None = None
+    ) -> bool:
+        """A number is not covered from `at` on; returns whether that was news. One that lasts keeps the date it began at.
+
+        `whose`: the official and the number as written, of one that is not ours.
+        """
+        official, display = whose or self._whose(number_id)
         done = await self._pool.execute(BEGIN, _new(), number_id, cause, detail[:500], at, official, display)
         return bool(done.endswith(" 1"))
 

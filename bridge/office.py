@@ -18,6 +18,7 @@ from bridge.answering import Desk
 from bridge.gate import Gate
 from bridge.interruption import Interruptions
 from bridge.lanes import Alarm
+from bridge.linked import Linked
 from bridge.listening import serving
 from bridge.management import Management
 from bridge.network import AccountChanged, Handlers, NumberProblem
@@ -83,12 +84,13 @@ class Office:
     @asynccontextmanager
     async def _serving_api(self) -> AsyncIterator[None]:
         settings = self._settings
-        if not settings.provisioning_token.get_secret_value():
+        if not (settings.provisioning_token.get_secret_value() or settings.linked_token.get_secret_value()):
             yield
             return
         app = web.Application(client_max_size=1 << 20)
         app.add_routes(Provisioning(settings, self.administration).routes())
         app.add_routes(TokenPage(self._pool, self.administration).routes())
+        app.add_routes(Linked(settings, self.interruptions).routes())
         async with serving(app, settings.provisioning_host, settings.provisioning_port, patience=settings.webhook_timeout):
             yield
 

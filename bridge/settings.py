@@ -10,7 +10,16 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
-SECRETS = ("as_token", "hs_token", "database_url", "access_token", "app_secret", "verify_token", "provisioning_token")
+SECRETS = (
+    "as_token",
+    "hs_token",
+    "database_url",
+    "access_token",
+    "app_secret",
+    "verify_token",
+    "provisioning_token",
+    "linked_token",
+)
 
 
 class SettingsError(Exception):
@@ -78,6 +87,7 @@ class Bridge(BaseModel):
     provisioning_port: int = 29320
     provisioning_token: SecretStr = SecretStr("")
     provisioning_url: str = ""
+    linked_token: SecretStr = SecretStr("")
 
     @model_validator(mode="before")
     @classmethod
