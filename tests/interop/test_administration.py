@@ -34,10 +34,10 @@ async def management(admin: Official) -> str:
     return room
 
 
-async def ask(client: Official, room: str, text: str, answer: str) -> str:
-    """Say something to the bot; returns what it answers, told by a part of that."""
-    await client.do("send", room=room, body=text)
-    told = await client.do("wait_for_text", room=room, text=answer)
+async def ask(client: Official, room: str, text: str) -> str:
+    """Say something to the bot; returns what it answers."""
+    sent = await client.do("send", room=room, body=text)
+    told = await client.do("wait_for_reply", room=room, event_id=sent["event_id"])
     assert (told["sender"], told["failure"]) == (BOT, None)
     return str(told["body"])
 
@@ -50,22 +50,23 @@ async def number(stack: RunningStack) -> dict[str, str]:
 
 async def test_an_admin_runs_the_bridge_from_the_management_room(stack, admin, management):
     own = await number(stack)
-    assert "pauzeer NUMMER" in await ask(admin, management, "help", "Wat u kunt sturen")
-    assert own["official"] in await ask(admin, management, "lijst", f"({own['id']})")
-    assert await ask(admin, management, "puase 1", "Did you mean") != ""
+    assert "pauzeer NUMMER" in await ask(admin, management, "help")
+    assert own["official"] in await ask(admin, management, "lijst")
+    assert "Did you mean: pause NUMBER?" in await ask(admin, management, "puase 1")
     async with aiohttp.ClientSession() as http:
         [account] = await (await http.get(f"{stack.simulator}/sim/accounts")).json()
         new = {"id": "106540352240777", "display_phone_number": "+31 97 0102 00777"}
         async with http.post(f"{stack.simulator}/sim/accounts/{account['id']}/numbers", json=new) as answer:
             assert answer.status == 200
-    assert "00777" in await ask(admin, management, f"wijs toe {new['id']} @j.vermeer:rijk.localhost", "@j.vermeer")
-    assert "well" in await ask(admin, management, f"test {new['id']}", "00777: ") or True
-    assert "wordt niet meer bediend" in await ask(admin, management, f"ontkoppel {new['id']}", "wordt niet meer bediend")
+    assert "00777" in await ask(admin, management, f"wijs toe {new['id']} @j.vermeer:rijk.localhost")
+    assert "in orde" in await ask(admin, management, "test +31 97 0102 00777")
+    assert "@j.vermeer:rijk.localhost (official)" in await ask(admin, management, f"lijst {new['id']}")
+    assert "wordt niet meer bediend" in await ask(admin, management, f"ontkoppel {new['id']}")
 
 
 async def test_a_pause_is_seen_as_an_interruption_and_what_came_meanwhile_is_carried_over(stack, admin, management, minister):
     own, contact, word = await number(stack), f"3166{secrets.randbelow(10**7):07}", secrets.token_hex(4)
-    await ask(admin, management, f"pauzeer {own['id']}", "gepauzeerd")
+    assert "gepauzeerd" in await ask(admin, management, f"pauzeer {own['id']}")
     told = await admin.do("wait_for_text", room=management, text="niet gedekt sinds")
     interruption = told["content"]["nl.griffier.interruption"]
     assert (interruption["cause"], interruption["official"], interruption["until"]) == ("paused", own["official"], None)
@@ -88,7 +89,7 @@ async def test_a_pause_is_seen_as_an_interruption_and_what_came_meanwhile_is_car
         health = await (await http.get(stack.webhook.removesuffix("/webhook") + "/healthz")).json()
     assert [(one["number_id"], one["cause"]) for one in health["interruptions"]] == [(own["id"], "paused")]
     await asyncio.sleep(2)
-    await ask(admin, management, f"hervat {own['id']}", f"({own['id']})")
+    assert "gepauzeerd" not in await ask(admin, management, f"hervat {own['id']}")
     room = (await minister.do("wait_invite"))["room"]
     await minister.do("wait_for_text", room=room, text=f"tijdens de pauze {word}")
     over = await admin.do("wait_for_text", room=management, text="niet gedekt van")
@@ -101,9 +102,9 @@ async def test_an_official_talks_with_the_bot_in_an_encrypted_direct_chat(stack,
     own = await number(stack)
     room = (await minister.do("create_room", name="", invite=[BOT], direct=True))["room"]
     await minister.do("wait_members", room=room, count=3)
-    assert await ask(minister, room, "list", f"({own['id']})") != ""
-    assert await ask(minister, room, f"pause {own['id']}", "Only an admin may do that.") != ""
-    assert own["display_phone_number"] in await ask(minister, room, "status", own["display_phone_number"] + ":")
+    assert f"({own['id']})" in await ask(minister, room, "list")
+    assert await ask(minister, room, f"pause {own['id']}") == "Only an admin may do that."
+    assert own["display_phone_number"] in await ask(minister, room, "status")
 
 
 async def test_a_token_that_is_pasted_is_taken_out_of_the_chat(stack, admin, management):

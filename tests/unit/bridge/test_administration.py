@@ -21,6 +21,7 @@ from bridge.alarm import Alarms
 from bridge.answering import Desk
 from bridge.gate import Gate
 from bridge.interruption import Interruptions
+from bridge.linked import Linked
 from bridge.listening import serving
 from bridge.management import Said
 from bridge.network import AccountChanged, Held, NetworkError, NotUnderstood, NumberProblem
@@ -94,6 +95,7 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         admins=[ADMIN],
         provisioning_token="open",
         provisioning_url="https://brug.rijk",
+        linked_token="gekoppeld",
         numbers=[{"id": NUMBER, "display_phone_number": "+31 97 0102 03040", "official": MINISTER}],
     )
     async with AsyncExitStack() as stack:
@@ -117,6 +119,7 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         app = web.Application()
         app.add_routes(Provisioning(settings, office).routes())
         app.add_routes(TokenPage(pool, office).routes())
+        app.add_routes(Linked(settings, interruptions).routes())
         port = free_port()
         await stack.enter_async_context(serving(app, "127.0.0.1", port, patience=5))
         parts = settings, pool, seal, numbers, relay, pulse, interruptions, alarms, watch, office, desk, gate, seats, http
@@ -361,6 +364,37 @@ async def test_an_interruption_that_lasts_is_one_and_keeps_its_date(bureau: Bure
     assert not await bureau.interruptions.begin(NUMBER, "disconnected", datetime.now(UTC))
     [one] = await bureau.interruptions.open()
     assert one.began_at == first
+
+
+async def test_a_linked_phone_that_mautrix_loses_is_an_interruption_too(bureau: Bureau):
+    async def report(state: str, at: int, token: str = "gekoppeld") -> int:
+        told = {
+            "state_event": state,
+            "timestamp": at,
+            "user_id": MINISTER,
+            "remote_id": "31612345678",
+            "remote_name": "+31 6 1234",
+        }
+        headers = {"Authorization": f"Bearer {token}"}
+        async with bureau.http.post(bureau.api + f"{PREFIX}/linked", json=told, headers=headers) as answer:
+            return answer.status
+
+    assert await report("LOGGED_OUT", 1_764_000_000, token="geraden") == 401
+    assert [await report(state, 1_764_000_000 + at) for at, state in enumerate(("CONNECTED", "LOGGED_OUT", "LOGGED_OUT"))] == [
+        200
+    ] * 3
+    [one] = await bureau.interruptions.open()
+    assert (one.cause, one.official, one.display) == ("disconnected", MINISTER, "+31 6 1234")
+    assert one.began_at.timestamp() == 1_764_000_001
+    assert await report("CONNECTED", 1_764_000_600) == 200
+    [ended] = await bureau.interruptions.latest()
+    assert ended.ended_at.timestamp() == 1_764_000_600
+
+
+async def test_the_history_of_a_phone_is_asked_for_and_a_refusal_is_told(bureau: Bureau):
+    await bureau.sim.ask(f"/sim/numbers/{NUMBER}/onboard", {})
+    assert "Gevraagd" in await bureau.say(f"geschiedenis {NUMBER}")
+    assert "refuses" in await bureau.say(f"history {NUMBER}")
 
 
 # Alarms.

@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "griffier:local"}
-SYNAPSE = yaml.safe_load((ROOT / "config/synapse/homeserver.yaml").read_text())
 MAUTRIX = yaml.safe_load((ROOT / "config/mautrix-whatsapp/config.yaml").read_text())
 REGISTRATION = yaml.safe_load((ROOT / "config/mautrix-whatsapp/registration.yaml").read_text())
 
@@ -100,11 +99,10 @@ def test_griffier_bridge_is_the_bridge(tmp_path):
 @pytest.mark.parametrize("name", ["archive", "web", "bridge"])
 def test_its_environment_and_the_annotated_file_are_settings(name, tmp_path, monkeypatch):
     for setting, value in SERVICES[name]["environment"].items():
+        file = tmp_path / Path(str(value)).name
         if str(value).startswith("/run/secrets/"):
-            file = tmp_path / Path(value).name
             file.write_text(f"geheim van {setting}\n")
-            value = str(file)
-        monkeypatch.setenv(setting, str(value))
+        monkeypatch.setenv(setting, str(file) if file.exists() else str(value))
     config = ROOT / "config/griffier.yaml"
     if name == "bridge":
         bridge = BridgeSettings.load(config).bridge
@@ -117,14 +115,30 @@ def test_its_environment_and_the_annotated_file_are_settings(name, tmp_path, mon
         assert settings.database.url.get_secret_value() == "postgresql://griffier@postgres/griffier"
 
 
-def test_synapse_loads_the_guard_and_takes_its_secrets_from_files():
-    assert SYNAPSE["modules"][0]["module"] == "archiver.homeserver.guard.Guard"
+def test_synapse_loads_the_guard_and_takes_its_secrets_from_files(tmp_path):
+    from signedjson.key import generate_signing_key, write_signing_keys
+    from synapse.config.appservice import load_appservices
+    from synapse.config.homeserver import HomeServerConfig
+
+    from bridge.settings import Bridge
+
     text = (ROOT / "config/synapse/homeserver.yaml").read_text()
     named = set(re.findall(r"/run/secrets/(\w+)", text))
     assert named <= set(SERVICES["synapse"]["secrets"])
-    from synapse.config.homeserver import HomeServerConfig
-
-    HomeServerConfig()  # the annotated file's keys are checked where Synapse runs; here, that its reader is the one installed
+    for name in named:
+        (tmp_path / name).write_text(f"geheim van {name}")
+    with (tmp_path / "synapse_signing_key").open("w") as file:
+        write_signing_keys(file, [generate_signing_key("a_1")])
+    ours = Bridge(server_name="rijk.example", as_token="een", hs_token="twee").registration()
+    (tmp_path / "bridge_registration").write_text(yaml.safe_dump(ours))
+    here = tmp_path / "homeserver.yaml"
+    here.write_text(text.replace("/run/secrets", str(tmp_path)).replace("/var/lib/griffier", str(tmp_path)))
+    config = HomeServerConfig.load_config("Synapse", ["--config-path", str(here)])
+    assert config.registration.registration_shared_secret == "geheim van synapse_registration"
+    assert config.modules.loaded_modules[0][0].__name__ == "Guard"
+    assert config.experimental.msc3202_transaction_extensions
+    [service] = load_appservices(config.server.server_name, config.appservice.app_service_config_files)
+    assert service.id == "griffier-whatsapp"
 
 
 def test_mautrix_is_configured_as_an_archive_needs_it():
