@@ -36,6 +36,7 @@ SET_ROOM = """
     ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = now()
 """
 DIRECT = "SELECT user_id, language FROM direct_room WHERE room_id = $1"
+ALL_DIRECT = "SELECT room_id, user_id FROM direct_room"
 ADD_DIRECT = (
     "INSERT INTO direct_room (room_id, user_id) VALUES ($1, $2) ON CONFLICT (room_id) DO UPDATE SET user_id = excluded.user_id"
 )
@@ -97,6 +98,7 @@ class Management:
         self._alarms = alarms
         self._room = ""
         self._language = "nl"  # of the management room
+        self._direct: dict[str, str] | None = None  # room: who is listened to there
         self._wake = asyncio.Event()
 
     # What Synapse brings.
@@ -117,8 +119,9 @@ class Management:
         room_id = str(event.get("room_id"))
         if room_id == await self._known_room():
             return True
-        row = await self._pool.fetchrow(DIRECT, room_id)
-        return row is not None and row["user_id"] == event.get("sender")
+        if self._direct is None:
+            self._direct = {row["room_id"]: row["user_id"] for row in await self._pool.fetch(ALL_DIRECT)}
+        return self._direct.get(room_id, "") == event.get("sender")
 
     async def take_in(self, events: list[dict[str, Any]]) -> None:
         """Commit what was said; it is answered afterwards."""
@@ -126,8 +129,17 @@ class Management:
             (event["event_id"], str(event["room_id"]), self._seal.close(json.dumps(event).encode(), event["event_id"]))
             for event in events
         ]
+        # Who invites and speaks at once is heard too.
+        invites = [
+            (str(event["room_id"]), str(event["sender"]))
+            for event in events
+            if event["type"] == "m.room.member" and self._local(str(event["sender"]))
+        ]
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.executemany(ADD, rows)
+            await connection.executemany(ADD_DIRECT, invites)
+        if self._direct is not None:
+            self._direct.update(invites)
         self._wake.set()
 
     # What the bot says.
@@ -291,17 +303,20 @@ class Management:
     async def _invited(self, room_id: str, sender: str) -> None:
         """Come to where somebody of this homeserver wants to talk; nobody else's rooms."""
         bot = self._accounts.bot
-        if not sender.endswith(f":{self._settings.server_name}"):
+        if not self._local(sender):
             log.warning("An invitation by somebody of another homeserver was declined.")
             await bot.call(Method.POST, Path.v3.rooms[room_id].leave)
             return
-        await self._pool.execute(ADD_DIRECT, room_id, sender)
         try:
             await bot.call(Method.POST, Path.v3.rooms[room_id].join)
         except MatrixRequestError as error:
             if error.http_status not in (403, 404):
                 raise
             await self._pool.execute(DROP_DIRECT, room_id)  # withdrawn meanwhile
+            self._direct = None
+
+    def _local(self, user_id: str) -> bool:
+        return user_id.endswith(f":{self._settings.server_name}")
 
     async def _redact(self, room_id: str, event_id: str) -> None:
         where = Path.v3.rooms[room_id].redact[event_id][f"secret-{event_id}"]

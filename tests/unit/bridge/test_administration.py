@@ -348,6 +348,10 @@ async def test_an_account_taken_from_us_interrupts_until_it_is_back(bureau: Bure
     assert len(await bureau.interruptions.latest()) == 1
     await bureau.watch.account_changed(AccountChanged("1", "account_update", "ACCOUNT_RECONNECTED"))
     assert await bureau.causes() == set()
+    for state, causes in (("DISABLE", {"disconnected"}), ("REINSTATE", set())):
+        ban = {"ban_info": {"waba_ban_state": state}}
+        await bureau.watch.account_changed(AccountChanged("1", "account_update", "DISABLED_UPDATE", raw=ban))
+        assert await bureau.causes() == causes
     assert await bureau.watch.account_changed(AccountChanged("1", "message_template_status_update", "APPROVED")) == "kept"
 
 
