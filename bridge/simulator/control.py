@@ -113,7 +113,7 @@ class Control(Calls):
         self._webhook.dropped = 0
         world = self._world
         world.accounts[:] = [copied(account) for account in self._start]
-        for kept in (world.contacts, world.groups, world.messages, world.media, world.sent, world.marked):
+        for kept in (world.contacts, world.groups, world.messages, world.talks, world.media, world.sent, world.marked):
             kept.clear()
         world.knobs, world.faults, world.ahead = Knobs(), Faults(), 0
         self._webhook.reseed()
