@@ -230,15 +230,17 @@ class World:
         return None
 
     def meet(self, who: str) -> Contact:
-        """A contact by any name, made when not there yet. Somebody of whom only a BSUID is given gets a number of their own."""
+        """A contact by any name, made when new, with a number of their own where none is given. Raises GraphError."""
         if contact := self.find(who):
             return contact
         if BSUID.fullmatch(who):
             contact = Contact(f"3169{secrets.randbelow(10**8):08}", user_id=who, hidden=True)
         elif who.startswith("@"):
             contact = Contact(f"3169{secrets.randbelow(10**8):08}", username=who[1:], hidden=True)
-        else:
+        elif digits(who):
             contact = Contact(digits(who))
+        else:
+            raise missing(who)
         self.contacts[contact.wa_id] = contact
         return contact
 

@@ -106,6 +106,25 @@ async def test_the_official_writes_on_their_own_phone_and_the_words_can_be_engli
 
 
 @needs_browser
+async def test_a_place_and_a_picture_are_sent_from_the_attachments(sim):
+    async with browsed(f"{sim.url}/phone/{CONTACT}") as tab:
+        await tab.until("document.getElementById('text')")
+        await tab.run("document.querySelector('.attach').click()")
+        await tab.run("[...document.querySelectorAll('#sheet button')].find(one => one.innerText.includes('Locatie')).click()")
+        await tab.until("document.querySelector('#sheet form')")
+        await tab.run("document.querySelector('#sheet form').requestSubmit()")
+        await tab.until("document.querySelector('.msg .body')?.textContent.includes('53.3317')")
+        pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+        bytes_of = f"Uint8Array.from(atob('{pixel}'), letter => letter.charCodeAt(0))"
+        await tab.run(f"sendFile(new File([{bytes_of}], 'punt.png', {{type: 'image/png'}}), false)")
+        await tab.until("document.querySelector('.msg img.pic')?.naturalWidth === 1")
+        assert tab.problems == []
+    place, picture = sim.hook.messages()
+    assert place["location"]["name"] == "Dorpshuis Loppersum"
+    assert picture["image"]["mime_type"] == "image/png"
+
+
+@needs_browser
 async def test_somebody_new_is_made_and_the_page_fits_a_narrow_screen(sim):
     async with browsed(f"{sim.url}/phone") as tab:
         await tab.call("Emulation.setDeviceMetricsOverride", width=320, height=640, deviceScaleFactor=1, mobile=True)
@@ -137,6 +156,7 @@ async def test_a_wrong_call_is_told_what_is_wrong_with_it(sim):
     assert "batch_size" in (await sim.ask("/sim/knobs", {"batch_size": 0}, status=400))["error"]
     assert "bestaat_niet" in (await sim.ask("/sim/knobs", {"bestaat_niet": 1}, status=400))["error"]
     await sim.ask(f"/sim/contacts/{CONTACT}/react", [], status=400)
+    await sim.ask("/sim/contacts/niemand/send", {"text": "x"}, status=404)
     await sim.ask("/sim/numbers/niet/send", {"to": CONTACT, "text": "x"}, status=404)
     async with sim.http.post(f"{sim.url}/sim/knobs", data=b"geen json") as answer:
         assert answer.status == 400

@@ -341,6 +341,19 @@ async def test_updates_can_be_dropped_held_and_delayed(sim):
     assert [one["status"] for one in sim.hook.statuses()] == ["sent", "delivered", "read"]
 
 
+async def test_silence_can_lose_what_happens_and_a_delay_holds_it_back(sim):
+    await sim.ask("/sim/knobs", {"silence": "lose"})
+    await sim.contact("weg")
+    await sim.ask("/sim/knobs", {"silence": "", "delay": [0.2, 0.2], "skip_delivered": True})
+    await sim.contact("laat", wait=False)
+    assert sim.hook.raw == []
+    await sim.settled()
+    await sim.send()
+    await sim.settled()
+    assert [message["text"]["body"] for message in sim.hook.messages()] == ["laat"]
+    assert [one["status"] for one in sim.hook.statuses()] == ["sent", "read"]
+
+
 async def test_ids_can_come_as_numbers_and_news_that_nobody_knows(sim):
     await sim.ask("/sim/knobs", {"integers": True, "unknown": True})
     await sim.contact()
