@@ -13,7 +13,7 @@ from typing import Any, cast
 import asyncpg
 from cryptography.exceptions import InvalidTag
 from mautrix.api import Method, Path
-from mautrix.errors import DecryptionError, MatrixConnectionError, MatrixRequestError
+from mautrix.errors import DecryptionError, MatrixRequestError
 from mautrix.types import JSON, EncryptedEvent, SerializerError
 
 from bridge.accounts import Accounts
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 NAME = "Beheer WhatsApp-brug"
 TOPIC = "Meldingen en opdrachten van de WhatsApp-brug. Stuur: help · Notices and commands of the WhatsApp bridge. Send: help"
 EVERY = 2.0  # seconds between two looks at what is to be told or answered
+AWAY = 10.0  # seconds after a look that failed
 NOT_READ = 8  # attempts at something that can't be decrypted: its key may come
 
 ROOM = "SELECT value FROM bridge_state WHERE name = 'management_room'"
@@ -185,17 +186,17 @@ class Management:
         """Tell and answer until told to stop."""
         while not stop.is_set():
             self._wake.clear()
+            pause = EVERY
             try:
                 await self.room()
                 await self._tell()
                 while await self._one(answer):
                     pass
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, MatrixConnectionError, MatrixRequestError, OSError) as error:
+            except Exception as error:  # the homeserver or the database is away, most often: what is to be told waits
                 log.warning("The management room could not be served: %s", type(error).__name__)
-            except Exception as error:
-                log.warning("The management room could not be served: %s", type(error).__name__)
+                pause = AWAY
             waits = [asyncio.create_task(self._wake.wait()), asyncio.create_task(stop.wait())]
-            _, pending = await asyncio.wait(waits, timeout=EVERY, return_when=asyncio.FIRST_COMPLETED)
+            _, pending = await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
                 task.cancel()
 
