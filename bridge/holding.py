@@ -1,19 +1,19 @@
-"""Messages that WhatsApp's window shuts out: kept here, with what can be sent instead, until the other side says something again."""
+"""Messages that WhatsApp's window shuts out: kept here, with what can be sent instead, until the other side answers."""
 
 from __future__ import annotations
 
 from bridge.network import Incoming, NetworkError, NotUnderstood
-from bridge.notices import Notices
+from bridge.notices import Notices, two
 from bridge.portal import Portal
 from bridge.relay import Relay
 from bridge.templates import Offers
 from bridge.window import Window
 
 WAITS = (
-    "Dit bericht is niet verstuurd: het laatste bericht van de andere kant is meer dan 24 uur oud, en dan staat WhatsApp alleen "
-    "goedgekeurde sjablonen toe. Het wacht hier; na een antwoord gaat het met !verstuur alsnog",
-    "This message was not sent: the last message of the other side is more than 24 hours old, and WhatsApp then allows approved "
-    "templates only. It waits here; after an answer !send sends it after all",
+    "Dit bericht is niet verstuurd: het laatste bericht van de andere kant is meer dan 24 uur oud, en dan staat WhatsApp alleen"
+    " goedgekeurde sjablonen toe. Het wacht hier; na een antwoord gaat het met !verstuur alsnog · "
+    "This message was not sent: the last message of the other side is more than 24 hours old, and WhatsApp then allows approved"
+    " templates only. It waits here; after an answer !send sends it after all"
 )
 
 
@@ -31,15 +31,15 @@ class Holding:
         key = f"offer {portal.room_id}"
         if not await self._notices.told(portal.room_id, key):
             try:
-                await self._offers.offer(portal, event_id, WAITS)
+                await self._offers.offer(portal, event_id, two(WAITS))
             except (NetworkError, NotUnderstood) as error:
-                dutch, _, english = str(error).partition(" · ")
-                more = f". De lijst van sjablonen is er niet: {dutch}", f". There is no list of templates: {english or dutch}"
-                await self._notices.tell(portal.room_id, event_id, f"held {event_id}", WAITS[0] + more[0], WAITS[1] + more[1])
+                (dutch, english), (why, reason) = two(WAITS), two(str(error))
+                dutch, english = f"{dutch}. De lijst van sjablonen is er niet: {why}", f"{english}. There is no list: {reason}"
+                await self._notices.tell(portal.room_id, event_id, f"held {event_id}", dutch, english)
                 return
             await self._notices.keep(portal.room_id, key)
         else:
-            await self._notices.tell(portal.room_id, event_id, f"held {event_id}", *WAITS)
+            await self._notices.tell(portal.room_id, event_id, f"held {event_id}", *two(WAITS))
 
     async def heard(self, incoming: Incoming, room_id: str) -> None:
         """The other side said something: the window is open, and whoever has messages waiting is told."""

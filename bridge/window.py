@@ -1,4 +1,4 @@
-"""WhatsApp's window: until 24 hours after somebody last said something they can be written to freely (Meta: customer service window)."""
+"""WhatsApp's window: for 24 hours after somebody said something they can be written to freely (Meta: customer service window)."""
 
 from __future__ import annotations
 

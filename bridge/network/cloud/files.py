@@ -19,8 +19,8 @@ UNKNOWN = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 CAPTION = 1024
 
 
-def as_sent(media: Media, content: bytes, *, sticker: bool = False) -> tuple[str, Media]:
-    """As what a file goes (image, audio, video, document, sticker), and how it is described. Raises NotUnderstood when it can't go.
+def as_sent(media: Media, content: bytes) -> tuple[str, Media]:
+    """As what a file goes (image, audio, video, document, sticker), and how it is described. Raises NotUnderstood.
 
     What is too large for its kind, or of a type that WhatsApp does not show, goes as a document.
     """

@@ -53,27 +53,31 @@ def _line(told: dict[str, Any], name: str, kind: str, value: str) -> None:
     match name:
         case "FN":
             told["name"]["formatted_name"] = _plain(value)
-        case "N":
-            names = ("last_name", "first_name", "middle_name", "prefix", "suffix")
-            told["name"] |= {part: text for part, text in zip(names, parts, strict=False) if text}
-        case "TEL":
-            phone = {"phone": _plain(value).removeprefix("tel:")} | ({"type": kind} if kind else {})
-            waid = re.search(r"waid=(\d{5,15})", kind, re.IGNORECASE)
-            told["phones"].append(phone | ({"wa_id": waid[1]} if waid else {}))
-        case "EMAIL":
-            told["emails"].append({"email": _plain(value)} | ({"type": kind} if kind else {}))
-        case "URL":
-            told["urls"].append({"url": _plain(value)})
         case "ORG":
             told["org"] = told.get("org", {}) | {"company": first}
         case "TITLE":
             told["org"] = told.get("org", {}) | {"title": _plain(value)}
-        case "ADR":
-            names = ("", "", "street", "city", "state", "zip", "country")
-            address = {part: text for part, text in zip(names, parts, strict=False) if part and text}
-            told["addresses"] += [address] if address else []
         case "BDAY" if re.fullmatch(r"\d{4}-\d\d-\d\d", value):
             told["birthday"] = value
+        case _:
+            _reached(told, name, kind, value, parts)
+
+
+def _reached(told: dict[str, Any], name: str, kind: str, value: str, parts: list[str]) -> None:
+    match name:
+        case "N":
+            names = ("last_name", "first_name", "middle_name", "prefix", "suffix")
+            told["name"] |= {part: text for part, text in zip(names, parts, strict=False) if text}
+        case "TEL":
+            told["phones"].append({"phone": _plain(value).removeprefix("tel:")} | ({"type": kind} if kind else {}))
+        case "EMAIL":
+            told["emails"].append({"email": _plain(value)} | ({"type": kind} if kind else {}))
+        case "URL":
+            told["urls"].append({"url": _plain(value)})
+        case "ADR":
+            fields = ("street", "city", "state", "zip", "country")
+            address = {part: text for part, text in zip(fields, parts[2:], strict=False) if text}
+            told["addresses"] += [address] if address else []
 
 
 def _kind(parameters: str) -> str:
