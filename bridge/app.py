@@ -71,7 +71,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         outside.add_routes(Webhook(settings, cloud, relay).routes())
         outside.add_routes(Health(settings, pool, accounts, relay).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
-        homeserver.add_routes(Transactions(settings, accounts, departing, reading, relay).routes())
+        homeserver.add_routes(Transactions(settings, accounts, portals.members, departing, reading, relay).routes())
         try:
             await accounts.start()
             async with (
@@ -91,9 +91,11 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Database, aiohttp.ClientSession]]:
     url = settings.database_url.get_secret_value()
-    crypto = Database.create(url, upgrade_table=PgCryptoStore.upgrade_table, log=logging.getLogger("mau.db"))
+    arguments = {"reset": _as_it_is}
+    log_of_store = logging.getLogger("mau.db")
+    crypto = Database.create(url, db_args=arguments, upgrade_table=PgCryptoStore.upgrade_table, log=log_of_store)
     most = settings.conversations_at_once + 6
-    async with asyncpg.create_pool(url, min_size=2, max_size=most) as pool, aiohttp.ClientSession() as http:
+    async with asyncpg.create_pool(url, min_size=2, max_size=most, reset=_as_it_is) as pool, aiohttp.ClientSession() as http:
         for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
         await crypto.start()
@@ -101,6 +103,10 @@ async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Databas
             yield pool, crypto, http
         finally:
             await crypto.stop()
+
+
+async def _as_it_is(connection: asyncpg.Connection) -> None:
+    """Nothing of ours changes a connection: cleaning it after each statement would take as long as the statement."""
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from typing import Any, cast
 
 import asyncpg
@@ -33,6 +34,7 @@ from mautrix.util.async_db import Database
 log = logging.getLogger(__name__)
 
 MEGOLM = "m.megolm.v1.aes-sha2"
+LIFE = 60.0  # seconds that what is known of devices is believed, should a change not be told
 
 
 class Encrypted(StateStore):
@@ -48,15 +50,28 @@ class Encrypted(StateStore):
         return []  # sessions are renewed by the fingerprint of a room's devices instead: see Account.encrypt
 
 
+class Devices:
+    """Whether what is known of people's devices may have changed; the accounts share what they know of them."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+    def changed(self) -> None:
+        """A device may have come, gone or changed."""
+        self.changes += 1
+
+
 class Account:
     """One account: its requests, its device, its encryption."""
 
-    def __init__(self, user_id: str, url: str, as_token: str, database: Database, pickle_key: str) -> None:
+    def __init__(self, user_id: str, url: str, as_token: str, database: Database, pickle_key: str, devices: Devices) -> None:
         self.user_id = user_id
         self.store = PgCryptoStore(user_id, pickle_key, database)
         self.client = Client(mxid=UserID(user_id), api=HTTPAPI(url, as_token, as_user_id=UserID(user_id)), sync_store=self.store)
         self.olm = OlmMachine(self.client, self.store, Encrypted())
+        self._devices = devices
         self._shared_with: dict[str, str] = {}
+        self._fingerprints: dict[tuple[str, ...], tuple[int, float, str]] = {}  # when it was made: changes, time
         self._encrypting = asyncio.Lock()
 
     async def register(self, name: str = "") -> None:
@@ -131,6 +146,11 @@ class Account:
             await self.olm._create_outbound_sessions(missing)
 
     async def _fingerprint(self, members: list[str]) -> str:
+        """What stands for all devices of these people, as long as none of them changes."""
+        changes, until, fingerprint = self._fingerprints.get(tuple(members), (-1, 0.0, ""))
+        if changes == self._devices.changes and time.monotonic() < until:
+            return fingerprint
+        changes = self._devices.changes
         unknown = [member for member in members if await self.store.get_devices(UserID(member)) is None]
         if unknown:
             await self.olm._fetch_keys([UserID(member) for member in unknown], include_untracked=True)
@@ -138,7 +158,11 @@ class Account:
         for member in sorted(members):
             known = await self.store.get_devices(UserID(member)) or {}
             devices += sorted(f"{member}|{device_id}|{device.identity_key}" for device_id, device in known.items())
-        return hashlib.sha256("\n".join(devices).encode()).hexdigest()
+        fingerprint = hashlib.sha256("\n".join(devices).encode()).hexdigest()
+        if len(self._fingerprints) > 100:
+            self._fingerprints.clear()
+        self._fingerprints[tuple(members)] = changes, time.monotonic() + LIFE, fingerprint
+        return fingerprint
 
     async def call(self, method: Method, path: Any, body: Any = None, query: dict[str, str] | None = None) -> dict[str, Any]:
         """A request as this account."""

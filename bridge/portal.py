@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from mautrix.api import Method, Path
 
 from bridge.accounts import Accounts, clean
 from bridge.ghost import Account
+from bridge.members import Members
 from bridge.network import NotUnderstood
 from bridge.numbers import Numbers
 from bridge.settings import Bridge
@@ -40,7 +42,8 @@ class Portals:
         self._pool = pool
         self._numbers = numbers
         self._accounts = accounts
-        self._making = asyncio.Lock()
+        self._making: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.members = Members(accounts.bot)
 
     async def of(self, room_id: str) -> Portal | None:
         """The portal that a room is."""
@@ -49,10 +52,11 @@ class Portals:
 
     async def room(self, number_id: str, contact: str, name: str, ghost: Account) -> str:
         """The room of a conversation, made where there is none. Raises NotUnderstood for a number that we don't serve."""
-        async with self._making:
+        async with self._making[number_id, contact]:
             room_id: str | None = await self._pool.fetchval(FIND, number_id, contact)
             if room_id is None:
                 room_id = await self._make(number_id, contact, name, ghost)
+        self._making.pop((number_id, contact), None)
         return room_id
 
     async def close(self, room_id: str) -> None:
@@ -76,7 +80,7 @@ class Portals:
     ) -> str:
         """Say something in a room, encrypted where rooms are; returns the event id. Raises MatrixRequestError."""
         if self._settings.encryption:
-            members = await self._members(room_id)
+            members = await self.members.of(room_id)
             kind, content = "m.room.encrypted", await sender.encrypt(room_id, kind, content, members)
         return await sender.send(room_id, kind, content, txn, at)
 
@@ -112,12 +116,6 @@ class Portals:
         await ghost.call(Method.POST, Path.v3.rooms[room_id].join)
         await self._pool.execute(ADD, room_id, number_id, contact, self._settings.encryption)
         return room_id
-
-    async def _members(self, room_id: str) -> list[str]:
-        """Everyone who is in the room or invited to it: who is invited may read what was said meanwhile."""
-        answer = await self._accounts.bot.call(Method.GET, Path.v3.rooms[room_id].members)
-        chunk = answer.get("chunk", [])
-        return sorted(event["state_key"] for event in chunk if event.get("content", {}).get("membership") in ("join", "invite"))
 
 
 def phone(contact: str) -> str:
