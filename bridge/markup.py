@@ -44,7 +44,7 @@ def length(text: str) -> int:
     return len(text) + sum(letter > "\uffff" for letter in text)
 
 
-def parts(text: str, limit: int) -> list[str]:
+def in_parts(text: str, limit: int) -> list[str]:
     """A text as one part, or as several of at most `limit` characters that say which they are: "(1/3) …"."""
     if length(text) <= limit:
         return [text]
