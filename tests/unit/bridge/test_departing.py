@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import asyncpg
 import pytest
@@ -57,7 +58,7 @@ class Matrix:
         return "$bot" + txn
 
     async def call(self, method: Any, path: Any, body: Any = None) -> dict[str, Any]:
-        self.calls.append((str(path), body))
+        self.calls.append((unquote(str(path)), body))
         return {}
 
     async def download_media(self, url: str) -> bytes:
@@ -104,7 +105,7 @@ class Bridge:
 
     async def settled(self) -> None:
         async with asyncio.timeout(15):
-            while await self.pool.fetchval(
+            while await self.pool.fetchval(  # noqa: ASYNC110 - what is waited for is in the database
                 "SELECT count(*) FROM outbox WHERE state = 'waiting' AND due_at < now() + interval '2s'"
             ):
                 await asyncio.sleep(0.02)
@@ -237,7 +238,7 @@ async def test_parts_that_went_before_a_setback_do_not_go_twice(bridge):
     await bridge.sim.ask("/sim/faults", {"on": "send", "code": 131000, "count": 1, "to": CONTACT})
     event_id = await bridge.text("woord " * 2000)
     async with asyncio.timeout(15):
-        while await bridge.state(event_id) != "done":
+        while await bridge.state(event_id) != "done":  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert [item["text"]["body"][:6] for item in await bridge.sent()] == ["(1/3) ", "(2/3) ", "(3/3) "]
 
@@ -312,15 +313,8 @@ async def test_delivered_and_read_are_shown_once_whatever_the_order(bridge):
     ]
     assert shown["m.relates_to"] == {"rel_type": "m.reference", "event_id": event_id}
     assert (shown["status"], shown["delivered_to_users"]) == ("SUCCESS", [GHOST])
-    assert [path for path, _ in bridge.matrix.calls if "receipt" in path] == [
-        f"_matrix/client/v3/rooms/{_quoted(ROOM)}/receipt/m.read/{_quoted(event_id)}"
-    ]
-
-
-def _quoted(text: str) -> str:
-    from yarl import URL
-
-    return URL.build(path="/" + text).raw_path[1:].replace("$", "%24").replace("!", "%21").replace(":", "%3A")
+    reads = [path for path, _ in bridge.matrix.calls if "receipt" in path]
+    assert [path.endswith(f"{ROOM}/receipt/m.read/{event_id}") for path in reads] == [True]
 
 
 async def test_a_refusal_is_shown_on_the_message_in_plain_words(bridge):
@@ -344,7 +338,7 @@ async def test_an_expired_token_makes_messages_wait_and_is_told_once(bridge):
     await bridge.sim.ask("/sim/faults", {"on": "send", "code": 190, "count": 1})
     first = await bridge.text("wacht even")
     async with asyncio.timeout(5):
-        while not bridge.matrix.notices:
+        while not bridge.matrix.notices:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert bridge.problems == [190]
     assert await bridge.state(first) == "waiting"
