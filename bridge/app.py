@@ -19,7 +19,7 @@ from bridge.accounts import Accounts
 from bridge.arriving import Arriving
 from bridge.departing import Departing
 from bridge.health import Health
-from bridge.holding import Holding
+from bridge.holding import Holding, listening
 from bridge.network import Receipt
 from bridge.network.cloud import Cloud
 from bridge.notices import Notices
@@ -61,11 +61,11 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
         notices, window = Notices(pool, accounts, portals), Window(pool)
         offers = Offers(pool, notices, cloud.templates)
-        holding = Holding(relay, notices, offers, window)
+        holding = Holding(portals, relay, notices, offers, window)
         receipts = Receipts(pool, portals, relay, cloud, notices, holding, window, accounts.of_named)
         reading = Reading(pool, cloud, accounts)
         handlers: dict[type, Callable[[Any], Awaitable[str]]] = {Receipt: receipts.take}
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers, holding)
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers)
         departing = Departing(pool, numbers, accounts, portals, relay, cloud, window, notices, offers, holding, receipts, reading)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay).routes())
@@ -81,7 +81,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             ):
                 place = f"{settings.webhook_host}:{settings.webhook_port}{settings.webhook_path}"
                 log.info("The bridge is ready: webhook on http://%s", place)
-                tasks.create_task(relay.run(INBOX, arriving.carry, arriving.not_carried, stop))
+                tasks.create_task(relay.run(INBOX, listening(arriving.carry, cloud.read, holding), arriving.not_carried, stop))
                 tasks.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
         finally:

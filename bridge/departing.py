@@ -40,6 +40,10 @@ EVENTS = frozenset({
     "org.matrix.msc3381.poll.start", "org.matrix.msc4075.call.notify",
 })  # fmt: skip
 UNREADABLE = (SerializerError, DecryptionError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
+GONE = (
+    "het nummer van deze persoon is nu van iemand anders. Het gesprek gaat verder zodra deze persoon weer iets laat horen · "
+    "this person's number is somebody else's now. The conversation goes on when this person writes again"
+)
 LONG = 60.0  # seconds from which on it is told that a message waits
 WITHDRAW = "INSERT INTO withdrawn (event_id) VALUES ($1) ON CONFLICT DO NOTHING"
 SHOW = "UPDATE carried SET shown = $3 WHERE number_id = $1 AND message_id = $2"
@@ -94,6 +98,8 @@ class Departing:
         portal = await self._portals.of(event["room_id"])
         if portal is None:
             raise NotUnderstood("deze kamer is geen WhatsApp-gesprek · this room is no WhatsApp conversation")
+        if "|" in portal.contact:
+            raise NotUnderstood(GONE)
         if event["type"] == READ:
             return await self._reading.carry(portal, str(event["content"]["event_id"]))
         try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from bridge.network import Incoming, NetworkError, NotUnderstood
+from collections.abc import Callable
+from typing import Any
+
+from bridge.network import Incoming, NetworkError, NotUnderstood, Told
 from bridge.notices import Notices, two
-from bridge.portal import Portal
-from bridge.relay import Relay
+from bridge.portal import Portal, Portals
+from bridge.relay import Relay, Work
 from bridge.templates import Offers
 from bridge.window import Window
 
@@ -20,7 +23,8 @@ WAITS = (
 class Holding:
     """What waits for the window, in each conversation."""
 
-    def __init__(self, relay: Relay, notices: Notices, offers: Offers, window: Window) -> None:
+    def __init__(self, portals: Portals, relay: Relay, notices: Notices, offers: Offers, window: Window) -> None:
+        self._portals = portals
         self._relay = relay
         self._notices = notices
         self._offers = offers
@@ -41,18 +45,23 @@ class Holding:
         else:
             await self._notices.tell(portal.room_id, event_id, f"held {event_id}", *two(WAITS))
 
-    async def heard(self, incoming: Incoming, room_id: str) -> None:
-        """The other side said something: the window is open, and whoever has messages waiting is told."""
-        await self._window.heard(incoming)
-        if incoming.from_us or incoming.history or not (waiting := await self._relay.held(room_id)):
+    async def heard(self, incoming: Incoming) -> None:
+        """The other side said something that is in its room: the window is open, and whoever has messages waiting is told."""
+        if incoming.from_us or incoming.history:
             return
-        await self._notices.once(
-            room_id,
-            "",
-            f"answered {incoming.message_id}",
-            f"Er is weer een bericht van de andere kant. {waiting} wachtende berichten kunnen nu worden verstuurd: typ !verstuur",
-            f"The other side has written again. {waiting} waiting messages can be sent now: type !send",
-        )
+        place = await self._relay.place_of(incoming.number_id, incoming.message_id)
+        portal = await self._portals.of(place[0]) if place is not None else None
+        if portal is None:
+            return
+        await self._window.heard(incoming, portal.contact)
+        if waiting := await self._relay.held(portal.room_id):
+            await self._notices.once(
+                portal.room_id,
+                "",
+                f"answered {incoming.message_id}",
+                f"Er is weer een bericht van de andere kant. Om de {waiting} wachtende berichten nu te versturen: typ !verstuur",
+                f"The other side has written again. To send the {waiting} waiting messages now: type !send",
+            )
 
     async def release(self, portal: Portal, about: str) -> None:
         """Send what waits, as an official asks."""
@@ -67,3 +76,15 @@ class Holding:
             f"{sent} wachtende berichten worden verstuurd" if sent else "Er wachten hier geen berichten",
             f"{sent} waiting messages are being sent" if sent else "No messages are waiting here",
         )
+
+
+def listening(carry: Work, read: Callable[[dict[str, Any]], Told], holding: Holding) -> Work:
+    """Carry changes over, and hear in those that were that the other side said something."""
+
+    async def work(change: dict[str, Any]) -> str:
+        state = await carry(change)
+        if state == "done" and change.get("kind") == "messages" and isinstance(said := read(change), Incoming):
+            await holding.heard(said)
+        return state
+
+    return work

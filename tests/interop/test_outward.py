@@ -81,7 +81,7 @@ async def test_replies_files_voice_reactions_and_what_can_not_be(stack, minister
     await phone.got(4)
     await minister.do("redact", room=room, event_id=reaction)
     text, picture, sound, given, taken = await phone.got(5)
-    asked = [one for one in (await phone.ask(f"/sim/chats/{phone.number}"))["messages"] if "dag minister" in str(one)][0]
+    asked = next(one for one in (await phone.ask(f"/sim/chats/{phone.number}"))["messages"] if "dag minister" in str(one))
     assert (text["text"]["body"], text["context"]["message_id"]) == ("*goed*", asked["id"])
     async with aiohttp.ClientSession() as http, http.get(f"{stack.simulator}/sim/media/{picture['image']['id']}") as got:
         assert await got.read() == PNG
@@ -111,8 +111,10 @@ async def test_delivery_and_reading_are_told_both_ways(stack, minister, phone):
     await minister.do("read", room=room, event_id=first["event_id"])
     chat = (await phone.ask(f"/sim/chats/{phone.number}"))["messages"]
     asked = next(one["id"] for one in chat if "dag minister" in str(one))
-    end = time.monotonic() + 20
-    while asked not in (marked := [one["message_id"] for one in await phone.ask("/sim/marked")]) and time.monotonic() < end:
+    for _ in range(100):
+        marked = [one["message_id"] for one in await phone.ask("/sim/marked")]
+        if asked in marked:
+            break
         await asyncio.sleep(0.2)
     assert marked.count(asked) == 1
 

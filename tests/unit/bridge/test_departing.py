@@ -124,7 +124,7 @@ class Bridge:
                     await self.receipts.take(read)
                 elif isinstance(read, Incoming):
                     await self.relay.carried(NUMBER, read.message_id, ROOM, f"${read.message_id[-12:]}")
-                    await self.holding.heard(read, ROOM)
+                    await self.holding.heard(read)
 
     async def sent(self) -> list[dict[str, Any]]:
         return await self.sim.ask("/sim/messages")
@@ -143,7 +143,7 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
         cloud = Cloud(sim.http, sim.url, "v25.0", lambda _: TOKEN, 1000, account=lambda _: WABA)
         notices, window = Notices(pool, matrix, matrix), Window(pool)  # type: ignore[arg-type]
         offers = Offers(pool, notices, cloud.templates)
-        holding = Holding(relay, notices, offers, window)
+        holding = Holding(matrix, relay, notices, offers, window)  # type: ignore[arg-type]
 
         async def ghost(number_id: str, named: Any) -> Any:
             return SimpleNamespace(user_id=GHOST, call=matrix.call) if named.wa_id == CONTACT else None
@@ -398,7 +398,7 @@ async def test_what_waited_for_the_window_goes_when_the_other_side_has_answered_
     assert "gaat niet meer naar WhatsApp" in bridge.matrix.notices[-1]
     await bridge.sim.contact("ja, ik ben er")
     await bridge.webhooks()
-    assert "2 wachtende berichten kunnen nu worden verstuurd" in bridge.matrix.notices[-1]
+    assert "de 2 wachtende berichten nu te versturen: typ !verstuur" in bridge.matrix.notices[-1]
     await bridge.text("!send")
     await bridge.settled()
     assert [item["text"]["body"] for item in await bridge.sent()] == ["een", "drie"]
