@@ -77,9 +77,10 @@ class Cloud:
         if outgoing.kind == "text":
             pieces = [replace(outgoing, text=text) for text in in_parts(outgoing.text, sending.MAX_TEXT)]
         elif outgoing.kind == "media" and outgoing.media is not None:
-            kind, media = files.as_sent(outgoing.media, outgoing.content)
+            media, content = files.made_to_fit(outgoing.media, outgoing.content)
+            kind, media = files.as_sent(media, content)
             fits = kind in ("image", "video", "document") and length(outgoing.text) <= files.CAPTION
-            pieces = [replace(outgoing, media=media, text=outgoing.text if fits else "")]
+            pieces = [replace(outgoing, media=media, content=content, text=outgoing.text if fits else "")]
             if outgoing.text and not fits:
                 words = replace(outgoing, kind="text", media=None, content=b"", reply_to="")
                 pieces += [replace(words, text=text) for text in in_parts(outgoing.text, sending.MAX_TEXT)]

@@ -15,17 +15,27 @@ def contacts(content: bytes) -> tuple[dict[str, Any], ...]:
     """The contacts of a vCard file; none when it is no such file, or one of them has no name."""
     if len(content) > MAX_BYTES:
         return ()
-    text = re.sub(r"\r?\n[ \t]", "", content.decode("utf-8", "replace"))
-    cards = re.findall(r"^BEGIN:VCARD\s*$(.*?)^END:VCARD\s*$", text, re.DOTALL | re.MULTILINE | re.IGNORECASE)
-    if not 0 < len(cards) <= MAX_CARDS:
+    lines = re.sub(r"\r?\n[ \t]", "", content.decode("utf-8", "replace")).splitlines()
+    cards: list[list[str]] = []
+    within = False
+    for line in lines:
+        match line.strip().upper():
+            case "BEGIN:VCARD":
+                within = True
+                cards.append([])
+            case "END:VCARD":
+                within = False
+            case _ if within:
+                cards[-1].append(line)
+    if within or not 0 < len(cards) <= MAX_CARDS:
         return ()
     made = [_contact(card) for card in cards]
-    return tuple(card for card in made if card) if all(made) else ()
+    return tuple(made) if all(made) else ()
 
 
-def _contact(card: str) -> dict[str, Any]:
+def _contact(card: list[str]) -> dict[str, Any]:
     told: dict[str, Any] = {"name": {}, "phones": [], "emails": [], "urls": [], "addresses": []}
-    for line in card.splitlines():
+    for line in card:
         found = LINE.fullmatch(line.strip())
         if found is None:
             continue

@@ -67,7 +67,7 @@ def test_what_groups_do_not_take_is_said(kind):
         (Media("image/webp", "a.webp"), WEBP + b"x" * 400 * 1024, "document"),
         (Media("audio/ogg; codecs=opus", "s.ogg", voice=True), b"OggS", "audio"),
         (Media("audio/wav", "s.wav"), b"RIFF", "document"),
-        (Media("video/mp4", "v.mp4"), b"x" * 17 * MB, "document"),
+        (Media("video/mp4", "v.mp4"), b"x" * 15 * MB, "video"),
         (Media("application/pdf", "b.pdf"), b"%PDF-1.7", "document"),
         (Media("", "b.pdf"), b"x", "document"),
         (Media("onzin\n/../", "x"), b"x", "document"),
@@ -83,6 +83,8 @@ def test_only_ogg_is_a_voice_message():
 
 
 def test_a_file_that_is_too_large_is_refused_beforehand_with_what_to_do():
+    with pytest.raises(NotUnderstood, match=r"de video is 17 MB en WhatsApp neemt ten hoogste 16 MB aan\. Maak het kleiner"):
+        files.as_sent(Media("video/mp4", "v.mp4"), bytes(17 * MB))
     with pytest.raises(NotUnderstood, match=r"101 MB.*100 MB.*kleiner"):
         files.as_sent(Media("application/pdf", "b.pdf"), bytes(100 * MB + 1))
     with pytest.raises(NotUnderstood, match="leeg"):
