@@ -83,7 +83,7 @@ def status(
             told |= {"recipient_participant_id": who.wa_id} if not who.hidden else {}
             told["recipient_participant_user_id"] = who.bsuid(account.portfolio)
     elif who is not None:
-        told |= {} if who.hidden else {"recipient_id": who.wa_id}
+        told |= {"recipient_id": who.wa_id} if message.by_number or not who.hidden else {}
         told["recipient_user_id"] = who.bsuid(account.portfolio)
     if message.callback:
         told["biz_opaque_callback_data"] = message.callback

@@ -26,7 +26,7 @@ class Chats(Calls):
     def __init__(self, world: World, webhook: Webhook, receipts: Receipts) -> None:
         super().__init__(world, webhook)
         self._receipts = receipts
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._listeners: set[asyncio.Queue[str | None]] = set()
         world.changed = self._changed
 
     def calls(self) -> list[Route]:
@@ -131,13 +131,14 @@ class Chats(Calls):
         """Server-sent events for the page: the chat that changed, or "" for everything."""
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
-        changes: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
+        changes: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1000)
         self._listeners.add(changes)
         try:
             await response.write(b": hello\n\n")
             while True:
                 try:
-                    chat = await asyncio.wait_for(changes.get(), 15)
+                    if (chat := await asyncio.wait_for(changes.get(), 15)) is None:
+                        return response
                     await response.write(f"data: {json.dumps(chat)}\n\n".encode())
                 except TimeoutError:
                     await response.write(b": still here\n\n")
@@ -146,7 +147,11 @@ class Chats(Calls):
         finally:
             self._listeners.discard(changes)
 
-    def _changed(self, chat: str) -> None:
+    async def stop(self, _: web.Application) -> None:
+        """End what is being listened to, so that the server can stop."""
+        self._changed(None)
+
+    def _changed(self, chat: str | None) -> None:
         for changes in self._listeners:
             with contextlib.suppress(asyncio.QueueFull):
                 changes.put_nowait(chat)

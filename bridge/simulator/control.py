@@ -28,11 +28,9 @@ class Control(Calls):
         self, world: World, webhook: Webhook, phones: Phones, groups: Groups, history: History, receipts: Receipts
     ) -> None:
         super().__init__(world, webhook)
-        self._parts = (
-            Offices(world, webhook, phones, history),
-            People(world, webhook, phones, groups),
-            Chats(world, webhook, receipts),
-        )
+        chats = Chats(world, webhook, receipts)
+        self.stop = chats.stop
+        self._parts = (Offices(world, webhook, phones, history), People(world, webhook, phones, groups), chats)
         self._start = [copied(account) for account in world.accounts]
 
     def routes(self) -> list[web.RouteDef]:
@@ -115,7 +113,7 @@ class Control(Calls):
         self._webhook.dropped = 0
         world = self._world
         world.accounts[:] = [copied(account) for account in self._start]
-        for kept in (world.contacts, world.groups, world.messages, world.media, world.sent, world.marked):
+        for kept in (world.contacts, world.groups, world.messages, world.talks, world.media, world.sent, world.marked):
             kept.clear()
         world.knobs, world.faults, world.ahead = Knobs(), Faults(), 0
         self._webhook.reseed()

@@ -111,28 +111,30 @@ class Phones:
         self._world.add(made)
 
     def _tell(self, account: Account, number: Number, person: Contact, message: dict[str, Any]) -> Update:
-        value = bodies.value(number, contacts=[bodies.contact(person, account.portfolio)], messages=[message])
+        # A system message has no contacts.
+        known = {} if message["type"] == "system" else {"contacts": [bodies.contact(person, account.portfolio)]}
+        value = bodies.value(number, **known, messages=[message])
         return self._webhook.emit(account, "messages", value)
 
     def edit(self, person: Contact, message_id: str, text: str, *, anyhow: bool = False) -> Update | None:
-        """A contact edits a text or a caption within fifteen minutes; without coexistence only that is told, not how."""
+        """A contact edits a text or a caption within fifteen minutes; without coexistence, and in groups, not how is told."""
         message = self._own(person.wa_id, message_id)
         self._in_time(message, EDITABLE, anyhow)
         part = self._edited(message, text)
         number = self._world.number(message.number_id)
-        if not number.coexistence:
+        if not number.coexistence or message.chat in self._world.groups:
             return self.send(person, number, {"type": "unsupported", "unsupported": {"type": "edit"}, **self._where(message)})[1]
         inner = {"context": {"id": "M0"}, "type": message.type, message.type: part}
         told = {"original_message_id": message_id, "message": inner}
         return self.send(person, number, {"type": "edit", "edit": told, **self._where(message)})[1]
 
     def revoke(self, person: Contact, message_id: str, *, anyhow: bool = False) -> Update | None:
-        """A contact deletes for everyone, within two days; without coexistence nothing at all is told."""
+        """A contact deletes for everyone, within two days; without coexistence, and in groups, nothing at all is told."""
         message = self._own(person.wa_id, message_id)
         self._in_time(message, REVOCABLE, anyhow)
         self._revoked(message)
         number = self._world.number(message.number_id)
-        if not number.coexistence:
+        if not number.coexistence or message.chat in self._world.groups:
             return None
         told = {"original_message_id": message_id}
         return self.send(person, number, {"type": "revoke", "revoke": told, **self._where(message)})[1]
@@ -187,9 +189,7 @@ class Phones:
         del self._world.contacts[old]
         person.wa_id, person.user_id = digits(new), ""
         self._world.contacts[person.wa_id] = person
-        for message in self._world.messages.values():
-            message.chat = person.wa_id if message.chat == old else message.chat
-            message.sender = person.wa_id if message.sender == old else message.sender
+        self._world.rename(old, person.wa_id)
         for number_id in person.wrote_at:
             account, number = self._world.account_of(number_id), self._world.number(number_id)
             told = {"type": "user_changed_number", "user_id": person.bsuid(account.portfolio)}

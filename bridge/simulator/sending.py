@@ -134,6 +134,7 @@ class Sending:
             reply_to=str(context.get("message_id", "")) if isinstance(context, dict) else "",
             callback=str(body.get("biz_opaque_callback_data", "")),
             category=category,
+            by_number=bool(body.get("to")),
         )
         if kind == "reaction":
             self.react(part, "")
@@ -160,8 +161,10 @@ class Sending:
         if message is None and self._world.knobs.strict:
             raise GraphError(131009, "message_id is not found.")
         if message is not None:
-            for earlier in self._world.chat(message.number_id, message.chat):
+            for earlier in reversed(self._world.talks[message.number_id, message.chat].values()):
                 if earlier.sender and earlier.at <= message.at:
+                    if earlier.status == "read":
+                        break
                     earlier.status = "read"
             self._world.changed(message.chat)
         self._world.marked.append({"phone_number_id": number.id, **body})

@@ -58,6 +58,7 @@ class Simulator:
     def app(self) -> web.Application:
         """Everything it answers."""
         app = web.Application(client_max_size=MAX_REQUEST)
+        app.on_shutdown.append(self._control.stop)
         app.add_routes(self._control.routes())
         app.add_routes([web.get("/", _to_phone), web.get("/phone", _page), web.get("/phone/{who}", _page)])
         app.add_routes(self._graph.routes())

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 3 * 1024 * 1024  # Meta: a delivery is at most 3 MB
 LISTS = ("messages", "message_echoes", "statuses", "contacts", "state_sync", "errors")
-REMEMBERED = 5000  # deliveries
+REMEMBERED = 2000  # deliveries
 IDS = frozenset(
     {"from", "to", "wa_id", "input", "recipient_id", "recipient_participant_id", "phone_number_id", "timestamp", "id"}
 )

@@ -140,6 +140,7 @@ class Message:
     edited: bool = False
     revoked: bool = False
     callback: str = ""
+    by_number: bool = True  # sent to a phone number, not to a user id
     category: str = "service"
     reactions: dict[str, str] = field(default_factory=dict)
     read_by: set[str] = field(default_factory=set)
@@ -172,6 +173,7 @@ class World:
     contacts: dict[str, Contact] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     messages: dict[str, Message] = field(default_factory=dict)
+    talks: dict[tuple[str, str], dict[str, Message]] = field(default_factory=dict)  # number and chat: the messages by id
     media: dict[str, Stored] = field(default_factory=dict)
     sent: list[dict[str, Any]] = field(default_factory=list)  # as businesses sent them
     marked: list[dict[str, Any]] = field(default_factory=list)  # what businesses said to have read
@@ -228,15 +230,17 @@ class World:
         return None
 
     def meet(self, who: str) -> Contact:
-        """A contact by any name, made when not there yet. Somebody of whom only a BSUID is given gets a number of their own."""
+        """A contact by any name, made when new, with a number of their own where none is given. Raises GraphError."""
         if contact := self.find(who):
             return contact
         if BSUID.fullmatch(who):
             contact = Contact(f"3169{secrets.randbelow(10**8):08}", user_id=who, hidden=True)
         elif who.startswith("@"):
             contact = Contact(f"3169{secrets.randbelow(10**8):08}", username=who[1:], hidden=True)
-        else:
+        elif digits(who):
             contact = Contact(digits(who))
+        else:
+            raise missing(who)
         self.contacts[contact.wa_id] = contact
         return contact
 
@@ -249,13 +253,24 @@ class World:
     def add(self, message: Message) -> Message:
         """A message becomes part of its chat."""
         self.messages[message.id] = message
+        self.talks.setdefault((message.number_id, message.chat), {})[message.id] = message
         self.changed(message.chat)
         return message
 
     def chat(self, number_id: str, chat: str) -> list[Message]:
         """The messages of one conversation, the oldest first."""
-        found = (message for message in self.messages.values() if message.number_id == number_id and message.chat == chat)
-        return sorted(found, key=lambda message: message.at)
+        return sorted(self.talks.get((number_id, chat), {}).values(), key=lambda message: message.at)
+
+    def rename(self, old: str, new: str) -> None:
+        """A contact's messages go along to their new number."""
+        for message in self.messages.values():
+            message.sender = new if message.sender == old else message.sender
+            if message.chat == old:
+                message.chat = new
+                self.talks.get((message.number_id, old), {}).pop(message.id, None)
+                self.talks.setdefault((message.number_id, new), {})[message.id] = message
+        for group in self.groups.values():
+            group.participants = [new if wa_id == old else wa_id for wa_id in group.participants]
 
 
 def wamid(phone: str, *, outgoing: bool) -> str:

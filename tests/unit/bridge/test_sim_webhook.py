@@ -137,6 +137,32 @@ async def test_what_is_typed_on_the_business_phone_comes_as_an_echo(sim):
     await sim.ask(f"/sim/numbers/{NUMBER}/send", {"to": CONTACT, "text": "nee"}, status=409)
 
 
+async def test_a_voice_message_is_played_and_any_status_can_be_told(sim):
+    await sim.contact()
+    await sim.ask(f"/sim/contacts/{CONTACT}", {"receipts": "sent"})
+    _, file = await sim.upload(b"OggS", "audio/ogg")
+    await sim.send("audio", {"id": file["id"]})
+    _, text = await sim.send()
+    await sim.settled()
+    for state in ("delivered", "read", "played"):
+        await sim.ask(f"/sim/contacts/{CONTACT}/read", {"state": state})
+    told = [one["status"] for one in sim.hook.statuses()]
+    assert told == ["sent", "sent", "delivered", "delivered", "read", "read", "played"]
+    _, other = await sim.send()
+    failed = {"status": "failed", "code": 131049, "details": "vol"}
+    await sim.ask(f"/sim/messages/{other['messages'][0]['id']}/status", failed)
+    assert sim.hook.statuses()[-1]["errors"][0]["error_data"] == {"details": "vol"}
+    await sim.ask(f"/sim/messages/{text['messages'][0]['id']}/status", {"status": "onzin"}, status=409)
+
+
+async def test_in_a_group_nobody_edits_or_deletes(sim):
+    group = (await sim.ask("/sim/groups", {"subject": "Dijken", "participants": [CONTACT]}))["id"]
+    message = await sim.contact("in de groep", group_id=group)
+    await sim.ask(f"/sim/contacts/{CONTACT}/edit", {"message": message, "text": "beter"})
+    await sim.ask(f"/sim/contacts/{CONTACT}/revoke", {"message": message})
+    assert [(one["type"], one["group_id"]) for one in sim.hook.messages()] == [("text", group), ("unsupported", group)]
+
+
 async def test_an_echo_opens_no_window(sim):
     await sim.ask("/sim/contacts", {"wa_id": CONTACT})
     await sim.ask(f"/sim/numbers/{NUMBER}/send", {"to": CONTACT, "text": "hallo"})
@@ -313,6 +339,19 @@ async def test_updates_can_be_dropped_held_and_delayed(sim):
     await sim.settled()
     assert [message["text"]["body"] for message in sim.hook.messages()] == ["later"]
     assert [one["status"] for one in sim.hook.statuses()] == ["sent", "delivered", "read"]
+
+
+async def test_silence_can_lose_what_happens_and_a_delay_holds_it_back(sim):
+    await sim.ask("/sim/knobs", {"silence": "lose"})
+    await sim.contact("weg")
+    await sim.ask("/sim/knobs", {"silence": "", "delay": [0.2, 0.2], "skip_delivered": True})
+    await sim.contact("laat", wait=False)
+    assert sim.hook.raw == []
+    await sim.settled()
+    await sim.send()
+    await sim.settled()
+    assert [message["text"]["body"] for message in sim.hook.messages()] == ["laat"]
+    assert [one["status"] for one in sim.hook.statuses()] == ["sent", "read"]
 
 
 async def test_ids_can_come_as_numbers_and_news_that_nobody_knows(sim):
