@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 from mautrix.api import Method, Path
+from mautrix.errors import MatrixRequestError
 
 from bridge.accounts import Accounts, clean
 from bridge.ghost import Account
@@ -17,9 +19,16 @@ from bridge.network import NotUnderstood
 from bridge.numbers import Numbers
 from bridge.settings import Bridge
 
+log = logging.getLogger(__name__)
+
 FIND = "SELECT room_id FROM portal WHERE number_id = $1 AND contact = $2 AND closed_at IS NULL"
 CLOSE = "UPDATE portal SET closed_at = now() WHERE room_id = $1"
-ADD = "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+BEGIN = "INSERT INTO portal_begun (number_id, contact) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
+ADD = """
+    WITH begun AS (DELETE FROM portal_begun WHERE number_id = $2 AND contact = $3)
+    INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+"""
+STRANGE = "SELECT room_id FROM unnest($1::text[]) AS room_id EXCEPT SELECT room_id FROM portal"
 BY_ROOM = "SELECT room_id, number_id, contact, encrypted FROM portal WHERE room_id = $1"
 
 
@@ -111,11 +120,31 @@ class Portals:
         }
         # From room version 12 on the creator's power is implied, and may not be written down.
         body["room_version"] = "11"
-        answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
-        room_id = str(answer["room_id"])
+        first = await self._pool.fetchval(BEGIN, number_id, contact)
+        room_id = "" if first else await self._begun(key, bridge["channel"])
+        if not room_id:
+            answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
+            room_id = str(answer["room_id"])
         await ghost.call(Method.POST, Path.v3.rooms[room_id].join)
         await self._pool.execute(ADD, room_id, number_id, contact, self._settings.encryption)
         return room_id
+
+    async def _begun(self, key: str, channel: Any) -> str:
+        """The room that was made for a conversation when we were ended before we noted it; "" when there is none."""
+        bot = self._accounts.bot
+        joined = (await bot.call(Method.GET, Path.v3.joined_rooms)).get("joined_rooms", [])
+        for row in await self._pool.fetch(STRANGE, joined):
+            try:
+                told = await bot.call(Method.GET, Path.v3.rooms[row["room_id"]].state["m.bridge"][key])
+            except MatrixRequestError as error:
+                if error.http_status not in (403, 404):
+                    raise
+                continue  # no room of ours, or not wholly made
+            there = told.get("channel")
+            if isinstance(there, dict) and all(there.get(name) == channel[name] for name in ("id", "fi.mau.receiver")):
+                log.warning("The room %s was made before a crash: it is used.", row["room_id"])
+                return str(row["room_id"])
+        return ""
 
 
 def phone(contact: str) -> str:
