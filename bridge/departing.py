@@ -87,8 +87,12 @@ class Departing:
         if "state_key" in event or event.get("type") not in EVENTS | {READ}:
             return False
         portal = await self._portals.of(str(event.get("room_id")))
-        if portal is None or event.get("sender") not in self._numbers.officials(portal.number_id):
+        if portal is None:
             return False
+        if event.get("sender") not in self._numbers.officials(portal.number_id):
+            # Who could speak for the number before is told that they no longer can.
+            said = event["type"] in ("m.room.message", "m.room.encrypted")
+            return said and event.get("sender") in self._numbers.once_officials(portal.number_id)
         if event["type"] == "m.room.redaction":
             await self._pool.execute(WITHDRAW, column(_redacts(event)))
         return True

@@ -78,7 +78,7 @@ class Holding:
         )
 
 
-def listening(carry: Work, read: Callable[[dict[str, Any]], Told], holding: Holding) -> Work:
+def heard_in(carry: Work, read: Callable[[dict[str, Any]], Told], holding: Holding) -> Work:
     """Carry changes over, and hear in those that were that the other side said something."""
 
     async def work(change: dict[str, Any]) -> str:

@@ -114,7 +114,7 @@ class Portals:
             "preset": "private_chat",
             "visibility": "private",
             "name": f"{name} (WhatsApp)",
-            "invite": [number.official, ghost.user_id],
+            "invite": [number.official, *number.colleagues, ghost.user_id],
             "initial_state": state,
             "power_level_content_override": {"users": {self._settings.bot: 100, ghost.user_id: 50}},
         }

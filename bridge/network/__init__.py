@@ -32,6 +32,10 @@ class NotUnderstood(ValueError):  # noqa: N818 - named for what it is
     """A message can't be carried over as it is; it is kept. The message says why, and holds nothing of the content."""
 
 
+class Held(Exception):  # noqa: N818 - named for what it is
+    """A message is to wait until somebody lets it go on, however long that takes: it is never given up for it."""
+
+
 class NotYet(Exception):  # noqa: N818 - named for what it is
     """What a message needs has not come yet: it is waited for a little while, then given up.
 

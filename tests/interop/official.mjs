@@ -176,6 +176,14 @@ async function waitForText({ room, text, timeout_ms = 20000 }) {
         const events = client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
         return events.find((event) => String(event.getContent().body ?? "").includes(text));
     }, timeout_ms, `"${text}" in ${room}`);
+    return { ...told(found), content: found.getContent() };
+}
+
+async function waitForReply({ room, event_id, timeout_ms = 20000 }) {
+    const found = await until(async () => {
+        const events = client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
+        return events.find((event) => event.replyEventId === event_id && !event.isBeingDecrypted());
+    }, timeout_ms, `a reply to ${event_id}`);
     return told(found);
 }
 
@@ -233,6 +241,7 @@ async function restoreBackup({ homeserver, user, password, recovery_key: recover
 const actions = {
     restore_backup: restoreBackup,
     login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
+    wait_for_reply: waitForReply,
     send_file: sendFile, send_surely: sendSurely, send_timed: sendTimed,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
     kick: async ({ room, user }) => client.kick(room, user),
