@@ -19,7 +19,7 @@ from bridge.accounts import Accounts
 from bridge.arriving import Arriving
 from bridge.departing import Departing
 from bridge.health import Health
-from bridge.holding import Holding
+from bridge.holding import Holding, heard_in
 from bridge.listening import serving, tls
 from bridge.network import Receipt
 from bridge.network.cloud import Cloud
@@ -64,17 +64,19 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
         notices, window = Notices(pool, accounts, portals), Window(pool)
         offers = Offers(pool, notices, cloud.templates)
-        holding = Holding(relay, notices, offers, window)
+        holding = Holding(portals, relay, notices, offers, window)
         receipts = Receipts(pool, portals, relay, cloud, notices, holding, window, accounts.of_named)
         reading = Reading(pool, cloud, accounts)
         handlers: dict[type, Callable[[Any], Awaitable[str]]] = {Receipt: receipts.take, **office.handlers}
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers, holding)
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers)
         departing = Departing(pool, numbers, accounts, portals, relay, cloud, window, notices, offers, holding, receipts, reading)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
-        homeserver.add_routes(Transactions(settings, accounts, departing, reading, relay, office.management).routes())
+        homeserver.add_routes(
+            Transactions(settings, accounts, portals.members, departing, reading, relay, office.management).routes()
+        )
         try:
             await office.start()
             await accounts.start()
@@ -92,7 +94,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             ):
                 place = f"{settings.webhook_host}:{settings.webhook_port}{settings.webhook_path}"
                 log.info("The bridge is ready: webhook on http://%s", place)
-                tasks.create_task(relay.run(INBOX, office.gate.inward(arriving.carry), arriving.not_carried, stop))
+                arrives = office.gate.inward(heard_in(arriving.carry, cloud.read, holding))
+                tasks.create_task(relay.run(INBOX, arrives, arriving.not_carried, stop))
                 tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry), departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
         finally:
@@ -102,9 +105,11 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Database, aiohttp.ClientSession]]:
     url = settings.database_url.get_secret_value()
-    crypto = Database.create(url, upgrade_table=PgCryptoStore.upgrade_table, log=logging.getLogger("mau.db"))
+    arguments = {"reset": _as_it_is}
+    log_of_store = logging.getLogger("mau.db")
+    crypto = Database.create(url, db_args=arguments, upgrade_table=PgCryptoStore.upgrade_table, log=log_of_store)
     most = settings.conversations_at_once + 6
-    async with asyncpg.create_pool(url, min_size=2, max_size=most) as pool, aiohttp.ClientSession() as http:
+    async with asyncpg.create_pool(url, min_size=2, max_size=most, reset=_as_it_is) as pool, aiohttp.ClientSession() as http:
         for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
         await crypto.start()
@@ -112,6 +117,10 @@ async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Databas
             yield pool, crypto, http
         finally:
             await crypto.stop()
+
+
+async def _as_it_is(connection: asyncpg.Connection) -> None:
+    """Nothing of ours changes a connection: cleaning it after each statement would take as long as the statement."""
 
 
 async def connect_account(settings: Bridge, waba_id: str, token: str, secret: str, by: str) -> list[dict[str, str]]:

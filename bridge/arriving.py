@@ -14,7 +14,6 @@ from mautrix.errors import MatrixRequestError
 from bridge import attachments
 from bridge.accounts import Accounts, clean
 from bridge.ghost import Account
-from bridge.holding import Holding
 from bridge.network import Handlers, Incoming, Media, Network, NotUnderstood, NotYet
 from bridge.numbers import Numbers
 from bridge.portal import Portals, phone
@@ -47,7 +46,6 @@ class Arriving:
         relay: Relay,
         network: Network,
         handlers: Handlers,
-        holding: Holding,
     ) -> None:
         self._settings = settings
         self._numbers = numbers
@@ -56,7 +54,6 @@ class Arriving:
         self._relay = relay
         self._network = network
         self._handlers = handlers
-        self._holding = holding
 
     async def carry(self, change: dict[str, Any]) -> str:
         """Carry one change over. Raises NotUnderstood, NotYet, NetworkError, MatrixRequestError."""
@@ -83,7 +80,6 @@ class Arriving:
             raise NotYet("de kamer bestaat niet meer · the room is gone") from None
         if event_id:
             await self._relay.carried(incoming.number_id, incoming.message_id, room_id, event_id)
-        await self._holding.heard(incoming, room_id)
         return "done"
 
     async def not_carried(self, change: dict[str, Any], reason: str) -> None:

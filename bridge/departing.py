@@ -22,7 +22,7 @@ from bridge.network import Network, NetworkError, NotUnderstood, NotYet, Outgoin
 from bridge.network.cloud.refusals import WINDOW_CLOSED
 from bridge.network.cloud.vcards import TYPES as CARDS
 from bridge.network.cloud.vcards import contacts
-from bridge.notices import Notices
+from bridge.notices import Notices, two
 from bridge.numbers import Numbers
 from bridge.portal import Portal, Portals
 from bridge.receipts import READ, Reading, Receipts
@@ -40,6 +40,10 @@ EVENTS = frozenset({
     "org.matrix.msc3381.poll.start", "org.matrix.msc4075.call.notify",
 })  # fmt: skip
 UNREADABLE = (SerializerError, DecryptionError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
+GONE = (
+    "het nummer van deze persoon is nu van iemand anders. Het gesprek gaat verder zodra deze persoon weer iets laat horen · "
+    "this person's number is somebody else's now. The conversation goes on when this person writes again"
+)
 LONG = 60.0  # seconds from which on it is told that a message waits
 WITHDRAW = "INSERT INTO withdrawn (event_id) VALUES ($1) ON CONFLICT DO NOTHING"
 SHOW = "UPDATE carried SET shown = $3 WHERE number_id = $1 AND message_id = $2"
@@ -98,6 +102,8 @@ class Departing:
         portal = await self._portals.of(event["room_id"])
         if portal is None:
             raise NotUnderstood("deze kamer is geen WhatsApp-gesprek · this room is no WhatsApp conversation")
+        if "|" in portal.contact:
+            raise NotUnderstood(GONE)
         if event["type"] == READ:
             return await self._reading.carry(portal, str(event["content"]["event_id"]))
         try:
@@ -112,14 +118,7 @@ class Departing:
         """Tell the people in the room that a message did not reach WhatsApp."""
         if event["type"] == READ:
             return
-        dutch, _, english = reason.partition(" · ")
-        await self._notices.tell(
-            event["room_id"],
-            event["event_id"],
-            f"not sent {event['event_id']}",
-            f"Dit bericht is niet bij WhatsApp aangekomen: {dutch}",
-            f"This message did not reach WhatsApp: {english or dutch}",
-        )
+        await self._notices.not_arrived(event["room_id"], event["event_id"], event["event_id"], reason)
 
     async def _said(self, portal: Portal, event: dict[str, Any]) -> str:
         event_id: str = event["event_id"]
@@ -143,12 +142,15 @@ class Departing:
                 return await self._template(portal, event, said)
             case "reaction" if await self._offers.is_offer(said.answers):
                 return await self._chosen(portal, event, await self._offers.reacted(portal, said.answers, said.text))
+        return await self._freely(portal, event_id, said)
+
+    async def _freely(self, portal: Portal, event_id: str, said: Said) -> str:
+        """Send what WhatsApp takes while its window is open."""
         if await self._window.closed(portal.number_id, portal.contact):
             return await self._held(portal, event_id)
         if said.kind == "reaction":
             return await self._react(portal, event_id, said)
-        outgoing = await self._outgoing(portal, said, event_id)
-        if not await self._send(portal, event_id, outgoing):
+        if not await self._send(portal, event_id, await self._outgoing(portal, said, event_id)):
             return await self._held(portal, event_id)
         if said.notice:
             await self._notices.limit(portal.room_id, event_id, said.notice)
@@ -271,7 +273,7 @@ class Departing:
             portal.room_id,
             target,
             f"deleted {target}",
-            f"Dit bericht is hier verwijderd, maar staat nog bij WhatsApp: vanuit de brug kan het daar niet worden teruggehaald. {dutch}",
+            f"Dit bericht is hier verwijderd, maar staat nog bij WhatsApp: de brug kan het daar niet terughalen. {dutch}",
             f"This message was deleted here but is still on WhatsApp: the bridge can't take it back there. {english}",
         )
 
@@ -325,13 +327,13 @@ class Departing:
             if error.final:
                 await self._receipts.refused(portal, event_id, error)
             elif error.after >= LONG:
-                dutch, _, english = str(error).partition(" · ")
+                dutch, english = two(str(error))
                 await self._notices.once(
                     portal.room_id,
                     event_id,
                     f"waits {error.code}",
                     f"Dit bericht wacht en gaat vanzelf zodra het kan: {dutch}",
-                    f"This message waits and goes by itself as soon as it can: {english or dutch}",
+                    f"This message waits and goes by itself as soon as it can: {english}",
                 )
         except MatrixRequestError as problem:
             log.warning("It could not be told that a message was refused or waits: %s", getattr(problem, "errcode", ""))

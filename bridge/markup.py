@@ -1,4 +1,4 @@
-"""Matrix's HTML as WhatsApp writes it: *bold*, _italic_, ~struck~, `code`, quotes, lists; and texts in parts of WhatsApp's length.
+"""Matrix's HTML as WhatsApp writes it: *bold*, _italic_, ~struck~, `code`, quotes, lists; and texts in parts.
 
 Nothing of the HTML itself reaches WhatsApp, whatever it is; no text is lost (Matrix specification, m.room.message msgtypes).
 """
@@ -44,7 +44,7 @@ def length(text: str) -> int:
     return len(text) + sum(letter > "\uffff" for letter in text)
 
 
-def parts(text: str, limit: int) -> list[str]:
+def in_parts(text: str, limit: int) -> list[str]:
     """A text as one part, or as several of at most `limit` characters that say which they are: "(1/3) …"."""
     if length(text) <= limit:
         return [text]
@@ -100,28 +100,32 @@ class _Writer(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         if tag in BLOCKS:
             self._block(tag)
-        if tag in ("blockquote", "ul", "ol"):
-            self._within.append(tag)
-            start = given.get("start", "")
-            self._counts.append(int(start) - 1 if start.isdecimal() and len(start) < 7 else 0)
-        elif tag == "li":
-            self._item()
-        elif tag == "br":
-            self._end_line(even_if_empty=True)
-        elif tag == "hr":
-            self._runs.append(("———", ()))
-            self._end_line()
-        elif tag == "pre":
-            self._pre += 1
-            self._done.append(f"{self._prefix()}```")
-        elif tag == "img":
-            self._say(given.get("alt") or given.get("title", ""))
-        elif tag in ("td", "th") and self._runs:
-            self._runs.append((" | ", ()))
-        elif tag == "a":
-            self._links.append((given.get("href", ""), len(self._runs)))
+        self._open(tag, given)
         if tag in MARKS and not (self._pre and tag == "code"):
             self._marks.append((tag, MARKS[tag]))
+
+    def _open(self, tag: str, given: dict[str, str]) -> None:
+        match tag:
+            case "blockquote" | "ul" | "ol":
+                self._within.append(tag)
+                start = given.get("start", "")
+                self._counts.append(int(start) - 1 if start.isdecimal() and len(start) < 7 else 0)
+            case "li":
+                self._item()
+            case "br":
+                self._end_line(even_if_empty=True)
+            case "hr":
+                self._runs.append(("———", ()))
+                self._end_line()
+            case "pre":
+                self._pre += 1
+                self._done.append(f"{self._prefix()}```")
+            case "img":
+                self._say(given.get("alt") or given.get("title", ""))
+            case "td" | "th" if self._runs:
+                self._runs.append((" | ", ()))
+            case "a":
+                self._links.append((given.get("href", ""), len(self._runs)))
 
     def handle_endtag(self, tag: str) -> None:
         if self._unseen:
@@ -208,7 +212,8 @@ def _marked(runs: list[Run], depth: int) -> str:
     """Runs with their marks, each mark against a letter: WhatsApp sees no `* bold *`."""
     written = []
     for mark, group in groupby(runs, lambda run: run[1][depth] if len(run[1]) > depth else ""):
-        inner = "".join(text for text, _ in group) if not mark else _marked(list(group), depth + 1)
+        marked = list(group)
+        inner = _marked(marked, depth + 1) if mark else "".join(text for text, _ in marked)
         core = inner.strip(" ")
         if mark and core:
             start = inner.index(core)

@@ -1,4 +1,4 @@
-"""What the bot tells people in a conversation, in Dutch and English, in answer to what it is about; no more than once a day of a kind."""
+"""What the bot tells people in a conversation, in Dutch and English, in answer to what it is about; once a day of a kind."""
 
 from __future__ import annotations
 
@@ -61,6 +61,12 @@ TEXTS = {
 }
 
 
+def two(told: str) -> tuple[str, str]:
+    """Dutch and English of what is told in both; in both what is told in one."""
+    dutch, _, english = told.partition(" · ")
+    return dutch, english or dutch
+
+
 class Notices:
     """The bot's notices in conversations."""
 
@@ -72,6 +78,17 @@ class Notices:
     async def limit(self, room_id: str, about: str, kind: str) -> None:
         """Tell what WhatsApp can't do, in answer to the event that asked for it; once a day."""
         await self.once(room_id, about, kind, *TEXTS[kind])
+
+    async def not_arrived(self, room_id: str, event_id: str, what: str, reason: str) -> None:
+        """Tell that a message did not reach WhatsApp, and why, in both languages."""
+        dutch, english = two(reason)
+        await self.tell(
+            room_id,
+            event_id,
+            f"not sent {what}",
+            f"Dit bericht is niet bij WhatsApp aangekomen: {dutch}",
+            f"This message did not reach WhatsApp: {english}",
+        )
 
     async def once(self, room_id: str, about: str, kind: str, dutch: str, english: str) -> None:
         """Tell something that a room need not hear twice on a day."""
@@ -92,7 +109,7 @@ class Notices:
     async def tell(
         self, room_id: str, about: str, what: str, dutch: str, english: str, more: dict[str, Any] | None = None
     ) -> str:
-        """Say something in answer to an event, or to none; the same `what` is said once. Returns the event id, "" if it can't be said."""
+        """Say something in answer to an event, or to none; the same `what` once. Returns the event id, "" if it can't be said."""
         content: dict[str, Any] = {"msgtype": "m.notice", "body": f"{dutch}. · {english}.", **(more or {})}
         if about:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": about}}

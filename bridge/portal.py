@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 from mautrix.api import Method, Path
+from mautrix.errors import MatrixRequestError
 
 from bridge.accounts import Accounts, clean
 from bridge.ghost import Account
+from bridge.members import Members
 from bridge.network import NotUnderstood
 from bridge.numbers import Numbers
 from bridge.settings import Bridge
 
+log = logging.getLogger(__name__)
+
 FIND = "SELECT room_id FROM portal WHERE number_id = $1 AND contact = $2 AND closed_at IS NULL"
 CLOSE = "UPDATE portal SET closed_at = now() WHERE room_id = $1"
-ADD = "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+BEGIN = "INSERT INTO portal_begun (number_id, contact) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
+ADD = """
+    WITH begun AS (DELETE FROM portal_begun WHERE number_id = $2 AND contact = $3)
+    INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+"""
+STRANGE = "SELECT room_id FROM unnest($1::text[]) AS room_id EXCEPT SELECT room_id FROM portal"
 BY_ROOM = "SELECT room_id, number_id, contact, encrypted FROM portal WHERE room_id = $1"
 
 
@@ -40,7 +51,8 @@ class Portals:
         self._pool = pool
         self._numbers = numbers
         self._accounts = accounts
-        self._making = asyncio.Lock()
+        self._making: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.members = Members(accounts.bot)
 
     async def of(self, room_id: str) -> Portal | None:
         """The portal that a room is."""
@@ -49,10 +61,11 @@ class Portals:
 
     async def room(self, number_id: str, contact: str, name: str, ghost: Account) -> str:
         """The room of a conversation, made where there is none. Raises NotUnderstood for a number that we don't serve."""
-        async with self._making:
+        async with self._making[number_id, contact]:
             room_id: str | None = await self._pool.fetchval(FIND, number_id, contact)
             if room_id is None:
                 room_id = await self._make(number_id, contact, name, ghost)
+        self._making.pop((number_id, contact), None)
         return room_id
 
     async def close(self, room_id: str) -> None:
@@ -76,7 +89,7 @@ class Portals:
     ) -> str:
         """Say something in a room, encrypted where rooms are; returns the event id. Raises MatrixRequestError."""
         if self._settings.encryption:
-            members = await self._members(room_id)
+            members = await self.members.of(room_id)
             kind, content = "m.room.encrypted", await sender.encrypt(room_id, kind, content, members)
         return await sender.send(room_id, kind, content, txn, at)
 
@@ -107,17 +120,31 @@ class Portals:
         }
         # From room version 12 on the creator's power is implied, and may not be written down.
         body["room_version"] = "11"
-        answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
-        room_id = str(answer["room_id"])
+        first = await self._pool.fetchval(BEGIN, number_id, contact)
+        room_id = "" if first else await self._begun(key, bridge["channel"])
+        if not room_id:
+            answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
+            room_id = str(answer["room_id"])
         await ghost.call(Method.POST, Path.v3.rooms[room_id].join)
         await self._pool.execute(ADD, room_id, number_id, contact, self._settings.encryption)
         return room_id
 
-    async def _members(self, room_id: str) -> list[str]:
-        """Everyone who is in the room or invited to it: who is invited may read what was said meanwhile."""
-        answer = await self._accounts.bot.call(Method.GET, Path.v3.rooms[room_id].members)
-        chunk = answer.get("chunk", [])
-        return sorted(event["state_key"] for event in chunk if event.get("content", {}).get("membership") in ("join", "invite"))
+    async def _begun(self, key: str, channel: Any) -> str:
+        """The room that was made for a conversation when we were ended before we noted it; "" when there is none."""
+        bot = self._accounts.bot
+        joined = (await bot.call(Method.GET, Path.v3.joined_rooms)).get("joined_rooms", [])
+        for row in await self._pool.fetch(STRANGE, joined):
+            try:
+                told = await bot.call(Method.GET, Path.v3.rooms[row["room_id"]].state["m.bridge"][key])
+            except MatrixRequestError as error:
+                if error.http_status not in (403, 404):
+                    raise
+                continue  # no room of ours, or not wholly made
+            there = told.get("channel")
+            if isinstance(there, dict) and all(there.get(name) == channel[name] for name in ("id", "fi.mau.receiver")):
+                log.warning("The room %s was made before a crash: it is used.", row["room_id"])
+                return str(row["room_id"])
+        return ""
 
 
 def phone(contact: str) -> str:

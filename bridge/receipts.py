@@ -1,4 +1,4 @@
-"""WhatsApp's ticks: what became of each message of an official's, told in its room; and what the official has read, told to WhatsApp."""
+"""WhatsApp's ticks: what became of each message of an official's, and what the official has read, told to the other side."""
 
 from __future__ import annotations
 
@@ -134,14 +134,7 @@ class Receipts:
             await self._holding.explain(portal, row["event_id"])
             await self._relay.hold(row["event_id"])
             return
-        dutch, _, english = reason.partition(" · ")
-        await self._notices.tell(
-            row["room_id"],
-            row["event_id"],
-            f"not sent {receipt.message_id}",
-            f"Dit bericht is niet bij WhatsApp aangekomen: {dutch}",
-            f"This message did not reach WhatsApp: {english or dutch}",
-        )
+        await self._notices.not_arrived(row["room_id"], row["event_id"], receipt.message_id, reason)
 
     async def _read(self, ghost: Account, room_id: str, event_id: str) -> None:
         try:

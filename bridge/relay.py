@@ -17,7 +17,7 @@ from bridge.lanes import Alarm, GiveUp, Lanes, Work
 from bridge.queues import INBOX, OUTBOX, Queue
 from bridge.sealing import Seal
 
-__all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "column"]
+__all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "Work", "column"]
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +164,12 @@ class Relay:
         query = "SELECT coalesce(shown, event_id) FROM carried WHERE number_id = $1 AND message_id = $2"
         found: str | None = await self._pool.fetchval(query, number_id, column(message_id))
         return found
+
+    async def place_of(self, number_id: str, message_id: str) -> tuple[str, str] | None:
+        """The room and the Matrix event of a WhatsApp message."""
+        query = "SELECT room_id, event_id FROM carried WHERE number_id = $1 AND message_id = $2"
+        row = await self._pool.fetchrow(query, number_id, column(message_id))
+        return (row["room_id"], row["event_id"]) if row else None
 
     async def message_of(self, event_id: str) -> str | None:
         """The WhatsApp message of a Matrix event."""

@@ -29,7 +29,6 @@ class Said:
     place: tuple[float, float] | None = None
     answers: str = ""  # the event that is answered, or reacted to
     edits: str = ""  # the event that this is the new text of
-    sticker: bool = False
     notice: str = ""  # what of it WhatsApp can't do, as a key of bridge.notices.TEXTS
     command: str = ""  # template, send
 
@@ -55,9 +54,9 @@ def read(kind: str, content: dict[str, Any]) -> Said:
 
 
 def _message(kind: str, content: dict[str, Any], answers: str) -> Said:
-    msgtype = content.get("msgtype")
+    msgtype = str(content.get("msgtype"))
     if kind == "m.sticker":
-        return Said("file", content=content, answers=answers, sticker=True)
+        return Said("file", content=content, answers=answers)
     if msgtype == "m.notice":
         return Said("silent")  # what bots say is not said to people on WhatsApp, as the specification means notices
     if msgtype in FILES:
@@ -83,7 +82,7 @@ def _edit(content: dict[str, Any], edits: str) -> Said:
     name, body = new.get("filename"), new.get("body")
     if new.get("msgtype") == "m.notice":
         return Said("silent")
-    if new.get("msgtype") in FILES and not (isinstance(name, str) and name != body):
+    if str(new.get("msgtype")) in FILES and not (isinstance(name, str) and name != body):
         return Said("cannot", notice="edited-file")
     text = _text(new, False)
     return Said("text", f"✏️ {text}", edits=edits, notice="edit") if text.strip() else Said("cannot", notice="empty")

@@ -76,7 +76,8 @@ class Offers:
         found = next((one for one in templates if name in (f"{one.name} {one.language}", one.name)), None)
         if found is None:
             raise NotUnderstood(
-                "zo'n sjabloon is er niet. Vraag met !sjabloon de lijst op · there is no such template. Ask for the list with !template"
+                "zo'n sjabloon is er niet. Vraag met !sjabloon de lijst op · "
+                "there is no such template. Ask for the list with !template"
             )
         if len(values) != len(found.variables):
             example = " | ".join(f"waarde {number}" for number in range(1, len(found.variables) + 1))
@@ -92,7 +93,7 @@ def written(templates: Sequence[Template], why: tuple[str, str]) -> str:
     dutch, english = why
     if not templates:
         return (
-            f"{dutch}. Er zijn geen goedgekeurde sjablonen die hier kunnen worden verstuurd; uw beheerder kan ze bij Meta aanvragen. · "
+            f"{dutch}. Er zijn geen goedgekeurde sjablonen om hier te versturen; uw beheerder kan ze bij Meta aanvragen. · "
             f"{english}. There are no approved templates that can be sent here; your admin can ask Meta for them."
         )
     lines = [f"{dutch}. · {english}.", ""]

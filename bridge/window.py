@@ -1,4 +1,4 @@
-"""WhatsApp's window: until 24 hours after somebody last said something they can be written to freely (Meta: customer service window)."""
+"""WhatsApp's window: for 24 hours after somebody said something they can be written to freely (Meta: customer service window)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,13 @@ class Window:
         self._pool = pool
         self._clock = clock
 
-    async def heard(self, incoming: Incoming) -> None:
-        """The other side said something; what the official typed on the phone opens nothing."""
-        if incoming.from_us:
-            return
+    async def heard(self, incoming: Incoming, contact: str) -> None:
+        """The other side of the conversation with `contact` said something; it opens the window."""
         if incoming.sent_at is not None:
             # A clock that is ahead of ours keeps no window open for longer.
             at = min(incoming.sent_at, self._clock())
-            await self._pool.execute(SAID, incoming.number_id, column(incoming.contact), at)
-        if incoming.kind not in ("reaction", "edit", "revoke") and not incoming.history:
+            await self._pool.execute(SAID, incoming.number_id, column(contact), at)
+        if incoming.kind not in ("reaction", "edit", "revoke"):
             await self._pool.execute(HEARD, incoming.number_id, column(incoming.message_id))
 
     async def closed(self, number_id: str, contact: str) -> bool:

@@ -21,3 +21,10 @@ CREATE INDEX IF NOT EXISTS inbox_problem ON inbox (state) WHERE problem IS NOT N
 CREATE INDEX IF NOT EXISTS outbox_problem ON outbox (state) WHERE problem IS NOT NULL AND state IN ('kept', 'failed');
 CREATE INDEX IF NOT EXISTS inbox_done ON inbox (finished_at) WHERE state = 'done' AND sealed IS NOT NULL;
 CREATE INDEX IF NOT EXISTS outbox_done ON outbox (finished_at) WHERE state = 'done' AND sealed IS NOT NULL;
+
+-- A room that is being made: should we be ended before we know its id, it is looked for, not made twice.
+CREATE TABLE IF NOT EXISTS portal_begun (
+    number_id     text NOT NULL,
+    contact       text NOT NULL,
+    PRIMARY KEY (number_id, contact)
+);

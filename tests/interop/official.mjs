@@ -203,8 +203,9 @@ async function uploadEncrypted({ base64 }) {
     };
 }
 
-function fileContent({ name, mime, base64, msgtype = "m.file" }, file) {
-    return { msgtype, body: name, info: { mimetype: mime, size: Buffer.from(base64, "base64").length }, file };
+function fileContent({ name, mime, base64, msgtype = "m.file", voice = false }, file) {
+    const content = { msgtype, body: name, info: { mimetype: mime, size: Buffer.from(base64, "base64").length }, file };
+    return voice ? { ...content, "org.matrix.msc3245.voice": {} } : content;
 }
 
 async function sendFile({ room, ...file }) {
@@ -261,6 +262,28 @@ const actions = {
         return {};
     },
     new_session: async ({ room }) => { await client.getCrypto().forceDiscardSession(room); return {}; },
+    react: async ({ room, event_id, key }) => client.sendEvent(room, "m.reaction", {
+        "m.relates_to": { rel_type: "m.annotation", event_id, key },
+    }),
+    read: async ({ room, event_id }) => {
+        const event = (await known(room)).findEventById(event_id);
+        await client.sendReadReceipt(event);
+        return {};
+    },
+    // Who has read a message, once somebody has.
+    read_by: async ({ room, event_id }) => {
+        const found = async () => (await known(room)).getUsersReadUpTo((await known(room)).findEventById(event_id));
+        const others = async () => (await found()).filter((user) => user !== client.getUserId());
+        await until(async () => (await others()).length, 30000, `somebody who has read ${event_id}`);
+        return { users: await others() };
+    },
+    // The contents of the events that refer to a message, once there are `count`.
+    referring: async ({ room, event_id, type, count = 1 }) => {
+        const found = () => client.getRoom(room).getLiveTimeline().getEvents().filter((event) => event.getType() === type &&
+            (event.getContent()["m.relates_to"] ?? event.getWireContent()["m.relates_to"])?.event_id === event_id);
+        await until(() => found().length >= count, 30000, `${count} of ${type} about ${event_id}`);
+        return { contents: found().map((event) => event.getContent()) };
+    },
     redact: async ({ room, event_id, reason }) => client.redactEvent(room, event_id, undefined, { reason }),
     quit: async () => {
         client?.stopClient();

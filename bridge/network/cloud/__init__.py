@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from bridge.markup import length, parts
+from bridge.markup import in_parts, length
 from bridge.network import Media, NetworkError, NotUnderstood, Outgoing, Told
 from bridge.network.cloud import delivery, files, message, sending, templates, told
 from bridge.network.cloud.delivery import parse, signature_ok
@@ -75,14 +75,15 @@ class Cloud:
         """The messages that one becomes: a long text in numbered parts, words that a file can't carry after it."""
         pieces = [outgoing]
         if outgoing.kind == "text":
-            pieces = [replace(outgoing, text=text) for text in parts(outgoing.text, sending.MAX_TEXT)]
+            pieces = [replace(outgoing, text=text) for text in in_parts(outgoing.text, sending.MAX_TEXT)]
         elif outgoing.kind == "media" and outgoing.media is not None:
-            kind, media = files.as_sent(outgoing.media, outgoing.content)
+            media, content = files.made_to_fit(outgoing.media, outgoing.content)
+            kind, media = files.as_sent(media, content)
             fits = kind in ("image", "video", "document") and length(outgoing.text) <= files.CAPTION
-            pieces = [replace(outgoing, media=media, text=outgoing.text if fits else "")]
+            pieces = [replace(outgoing, media=media, content=content, text=outgoing.text if fits else "")]
             if outgoing.text and not fits:
                 words = replace(outgoing, kind="text", media=None, content=b"", reply_to="")
-                pieces += [replace(words, text=text) for text in parts(outgoing.text, sending.MAX_TEXT)]
+                pieces += [replace(words, text=text) for text in in_parts(outgoing.text, sending.MAX_TEXT)]
         if len(pieces) == 1:
             return pieces
         # The first alone answers what is answered; each tells back which of how many it is.

@@ -7,22 +7,29 @@ import struct
 from dataclasses import replace
 
 from bridge.network import Media, NotUnderstood
+from bridge.network.cloud.pictures import as_pdf
 
 KB, MB = 1024, 1024 * 1024
 IMAGES = frozenset({"image/jpeg", "image/png"})
 AUDIO = frozenset({"audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"})
 VIDEO = frozenset({"video/mp4", "video/3gpp"})
 LIMITS = {"image": 5 * MB, "audio": 16 * MB, "video": 16 * MB, "document": 100 * MB}
+THINGS = {
+    "image": ("de afbeelding", "the picture"),
+    "audio": ("de geluidsopname", "the recording"),
+    "video": ("de video", "the video"),
+    "document": ("het bestand", "the file"),
+}
 STICKER, ANIMATED_STICKER = 100 * KB, 500 * KB
 SAME = {"image/jpg": "image/jpeg", "audio/x-m4a": "audio/mp4", "audio/m4a": "audio/mp4", "audio/mp3": "audio/mpeg"}
 UNKNOWN = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 CAPTION = 1024
 
 
-def as_sent(media: Media, content: bytes, *, sticker: bool = False) -> tuple[str, Media]:
-    """As what a file goes (image, audio, video, document, sticker), and how it is described. Raises NotUnderstood when it can't go.
+def as_sent(media: Media, content: bytes) -> tuple[str, Media]:
+    """As what a file goes (image, audio, video, document, sticker), and how it is described. Raises NotUnderstood.
 
-    What is too large for its kind, or of a type that WhatsApp does not show, goes as a document.
+    What is of a type that WhatsApp does not show goes as a document.
     """
     media = replace(media, media_type=_type(media, content))
     bare, size = media.media_type, len(content)
@@ -31,22 +38,24 @@ def as_sent(media: Media, content: bytes, *, sticker: bool = False) -> tuple[str
     if bare == "image/webp" and size <= (ANIMATED_STICKER if animated(content) else STICKER):
         # WhatsApp takes WebP as stickers only; other pictures that are meant as stickers go as pictures.
         return "sticker", media
-    kind = "document"
-    if bare in IMAGES:
-        kind = "image"
-    elif bare in AUDIO:
-        kind = "audio"
-    elif bare in VIDEO:
-        kind = "video"
+    kind = "image" if bare in IMAGES else "audio" if bare in AUDIO else "video" if bare in VIDEO else "document"
     if size > LIMITS[kind]:
-        kind = "document"
-    if size > LIMITS["document"]:
+        dutch, english = THINGS[kind]
+        limit = LIMITS[kind] // MB
         raise NotUnderstood(
-            f"het bestand is {_megabytes(size)} MB en WhatsApp neemt ten hoogste 100 MB aan. Maak het kleiner of deel een link · "
-            f"the file is {_megabytes(size)} MB and WhatsApp takes 100 MB at most. Make it smaller or share a link"
+            f"{dutch} is {_megabytes(size)} MB en WhatsApp neemt ten hoogste {limit} MB aan. Maak het kleiner of deel een link · "
+            f"{english} is {_megabytes(size)} MB and WhatsApp takes {limit} MB at most. Make it smaller or share a link"
         )
     # A voice message is Ogg with Opus, and nothing else.
     return kind, replace(media, voice=media.voice and kind == "audio" and bare == "audio/ogg", name=media.name or _name(bare))
+
+
+def made_to_fit(media: Media, content: bytes) -> tuple[Media, bytes]:
+    """A file as it can go: a picture that is too large to go as one goes as a document, unchanged on a page of a PDF."""
+    bare = _type(media, content)
+    if bare in IMAGES and len(content) > LIMITS["image"] and (page := as_pdf(content)) is not None:
+        return replace(media, media_type="application/pdf", name=f"{media.name or 'foto'}.pdf"), page
+    return media, content
 
 
 def animated(content: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""No faster than WhatsApp allows: so many messages a second for a number, and for each person that it writes to (Meta: throughput)."""
+"""No faster than WhatsApp allows: so many messages a second of a number, and to each person (Meta: throughput)."""
 
 from __future__ import annotations
 

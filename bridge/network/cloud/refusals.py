@@ -1,4 +1,4 @@
-"""Meta's error codes in plain words: what is wrong, what to do, whether it passes and what else it holds for (Meta: error codes)."""
+"""Meta's error codes in plain words: what is wrong, what to do, whether it passes, what it holds for (Meta: error codes)."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ CODES: dict[int, Refusal] = {
     131009: Refusal(
         "WhatsApp neemt een onderdeel van dit bericht niet aan; bij een reactie of antwoord is het bericht waar het over gaat "
         "te oud of verwijderd",
-        "WhatsApp does not take a part of this message; of a reaction or reply, the message that it is about is too old or deleted",
+        "WhatsApp does not take a part of this message; of a reaction or reply, what it is about is too old or deleted",
     ),
     131016: BUSY,
     131020: Refusal("in deze WhatsApp-groep zit niemand anders meer", "nobody else is left in this WhatsApp group"),

@@ -11,6 +11,8 @@ from bridge.network import Filled, NotUnderstood
 from bridge.network.cloud.delivery import objects
 
 VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]{1,64})\s*\}\}")
+KINDS = frozenset({"HEADER", "BODY", "FOOTER", "BUTTONS"})
+BUTTONS = frozenset({"QUICK_REPLY", "URL", "PHONE_NUMBER"})
 FIELDS = "name,language,status,category,parameter_format,components"
 
 
@@ -93,38 +95,31 @@ class Template:
 
 def read(told: dict[str, Any]) -> Template | None:
     """A template as Meta lists it; None for one that can't be sent from a chat: not approved, with a file, or for signing in."""
-    name, language = told.get("name"), told.get("language")
-    if told.get("status") != "APPROVED" or told.get("category") == "AUTHENTICATION":
+    name, language, category = told.get("name"), told.get("language"), str(told.get("category", ""))
+    components = {str(component.get("type", "")).upper(): component for component in objects(told.get("components"))}
+    if told.get("status") != "APPROVED" or category == "AUTHENTICATION" or not {"BODY"} <= set(components) <= KINDS:
         return None
     if not isinstance(name, str) or not isinstance(language, str):
         return None
-    parts: list[Part] = []
-    footer, buttons = "", []
-    for component in objects(told.get("components")):
-        kind, text = str(component.get("type", "")).upper(), str(component.get("text", ""))
-        if kind == "HEADER":
-            if str(component.get("format", "TEXT")).upper() != "TEXT":
-                return None
-            parts.append(Part("header", text))
-        elif kind == "BODY":
-            parts.append(Part("body", text))
-        elif kind == "FOOTER":
-            footer = text
-        elif kind == "BUTTONS":
-            for index, button in enumerate(objects(component.get("buttons"))):
-                if str(button.get("type", "")).upper() not in ("QUICK_REPLY", "URL", "PHONE_NUMBER"):
-                    return None  # what else there is needs a file, a product, a form or a code
-                buttons.append(str(button.get("text", "")))
-                if VARIABLE.search(str(button.get("url", ""))):
-                    parts.append(Part("button", str(button["url"]), index))
-        else:
-            return None
-    if not any(part.kind == "body" for part in parts):
-        return None
-    named = str(told.get("parameter_format", "")).upper() == "NAMED"
-    category = str(told.get("category", ""))
-    parts.sort(key=lambda part: ("header", "body", "button").index(part.kind))
-    return Template(name, language, category, tuple(parts), footer, tuple(buttons), named)
+    header = components.get("HEADER", {})
+    buttons = list(objects(components.get("BUTTONS", {}).get("buttons")))
+    if str(header.get("format", "TEXT")).upper() != "TEXT" or any(
+        str(one.get("type", "")).upper() not in BUTTONS for one in buttons
+    ):
+        return None  # it needs a file, a product, a form or a code
+    parts = [Part("header", str(header.get("text", "")))] if header else []
+    parts.append(Part("body", str(components["BODY"].get("text", ""))))
+    addresses = enumerate(str(button.get("url", "")) for button in buttons)
+    parts += [Part("button", url, index) for index, url in addresses if VARIABLE.search(url)]
+    return Template(
+        name,
+        language,
+        category,
+        tuple(parts),
+        str(components.get("FOOTER", {}).get("text", "")),
+        tuple(str(button.get("text", "")) for button in buttons),
+        str(told.get("parameter_format", "")).upper() == "NAMED",
+    )
 
 
 def in_order(templates: Sequence[Template]) -> list[Template]:

@@ -15,17 +15,27 @@ def contacts(content: bytes) -> tuple[dict[str, Any], ...]:
     """The contacts of a vCard file; none when it is no such file, or one of them has no name."""
     if len(content) > MAX_BYTES:
         return ()
-    text = re.sub(r"\r?\n[ \t]", "", content.decode("utf-8", "replace"))
-    cards = re.findall(r"^BEGIN:VCARD\s*$(.*?)^END:VCARD\s*$", text, re.DOTALL | re.MULTILINE | re.IGNORECASE)
-    if not 0 < len(cards) <= MAX_CARDS:
+    lines = re.sub(r"\r?\n[ \t]", "", content.decode("utf-8", "replace")).splitlines()
+    cards: list[list[str]] = []
+    within = False
+    for line in lines:
+        match line.strip().upper():
+            case "BEGIN:VCARD":
+                within = True
+                cards.append([])
+            case "END:VCARD":
+                within = False
+            case _ if within:
+                cards[-1].append(line)
+    if within or not 0 < len(cards) <= MAX_CARDS:
         return ()
     made = [_contact(card) for card in cards]
-    return tuple(card for card in made if card) if all(made) else ()
+    return tuple(made) if all(made) else ()
 
 
-def _contact(card: str) -> dict[str, Any]:
+def _contact(card: list[str]) -> dict[str, Any]:
     told: dict[str, Any] = {"name": {}, "phones": [], "emails": [], "urls": [], "addresses": []}
-    for line in card.splitlines():
+    for line in card:
         found = LINE.fullmatch(line.strip())
         if found is None:
             continue
@@ -53,27 +63,31 @@ def _line(told: dict[str, Any], name: str, kind: str, value: str) -> None:
     match name:
         case "FN":
             told["name"]["formatted_name"] = _plain(value)
-        case "N":
-            names = ("last_name", "first_name", "middle_name", "prefix", "suffix")
-            told["name"] |= {part: text for part, text in zip(names, parts, strict=False) if text}
-        case "TEL":
-            phone = {"phone": _plain(value).removeprefix("tel:")} | ({"type": kind} if kind else {})
-            waid = re.search(r"waid=(\d{5,15})", kind, re.IGNORECASE)
-            told["phones"].append(phone | ({"wa_id": waid[1]} if waid else {}))
-        case "EMAIL":
-            told["emails"].append({"email": _plain(value)} | ({"type": kind} if kind else {}))
-        case "URL":
-            told["urls"].append({"url": _plain(value)})
         case "ORG":
             told["org"] = told.get("org", {}) | {"company": first}
         case "TITLE":
             told["org"] = told.get("org", {}) | {"title": _plain(value)}
-        case "ADR":
-            names = ("", "", "street", "city", "state", "zip", "country")
-            address = {part: text for part, text in zip(names, parts, strict=False) if part and text}
-            told["addresses"] += [address] if address else []
         case "BDAY" if re.fullmatch(r"\d{4}-\d\d-\d\d", value):
             told["birthday"] = value
+        case _:
+            _reached(told, name, kind, value, parts)
+
+
+def _reached(told: dict[str, Any], name: str, kind: str, value: str, parts: list[str]) -> None:
+    match name:
+        case "N":
+            names = ("last_name", "first_name", "middle_name", "prefix", "suffix")
+            told["name"] |= {part: text for part, text in zip(names, parts, strict=False) if text}
+        case "TEL":
+            told["phones"].append({"phone": _plain(value).removeprefix("tel:")} | ({"type": kind} if kind else {}))
+        case "EMAIL":
+            told["emails"].append({"email": _plain(value)} | ({"type": kind} if kind else {}))
+        case "URL":
+            told["urls"].append({"url": _plain(value)})
+        case "ADR":
+            fields = ("street", "city", "state", "zip", "country")
+            address = {part: text for part, text in zip(fields, parts[2:], strict=False) if text}
+            told["addresses"] += [address] if address else []
 
 
 def _kind(parameters: str) -> str:

@@ -1,4 +1,4 @@
-"""A database of the bridge's own for each test, in a real Postgres; and a WhatsApp of its own."""
+"""A database of the bridge's own for each test, in a real Postgres; a simulator of its own, and its webhook."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ import asyncpg
 import pytest
 
 from tests.unit.bridge.simulated import Sim, simulated
-
-
-@pytest.fixture
-async def sim() -> AsyncIterator[Sim]:
-    """A simulator of its own, and its webhook."""
-    async with simulated() as running:
-        yield running
 
 
 @pytest.fixture
@@ -34,3 +27,10 @@ async def bridge_url(postgres_url: str) -> AsyncIterator[str]:
     yield url
     await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await owner.close()
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[Sim]:
+    """A simulator of its own, and its webhook."""
+    async with simulated() as running:
+        yield running

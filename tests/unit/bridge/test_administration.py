@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -113,7 +114,7 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
 
         office = Administration(settings, pool, seal, numbers, interruptions, alarms, watch, graph, relay, seat)
         desk = Desk(settings, pool, office)
-        gate = Gate(numbers, Portals(settings, pool, numbers, None), relay, pulse)  # type: ignore[arg-type]
+        gate = Gate(numbers, Portals(settings, pool, numbers, SimpleNamespace(bot=None)), relay, pulse)  # type: ignore[arg-type]
         await assigning.take_over(pool, settings.numbers, "")
         await numbers.load(pool, seal)
         app = web.Application()
