@@ -507,6 +507,8 @@ async def test_the_api_says_where_its_input_is_wrong_and_repeats_nothing_of_it(b
     assert "waba_id" in told["title"]
     assert "geheim" not in json.dumps(told)
     assert (await bureau.ask("/numbers", {"id": "1", "official": "@x:elders"}, status=400))["status"] == 400
+    odd = {"id": "1", "official": OTHER, "label": "a\0b", "display_phone_number": "+31"}
+    assert (await bureau.ask("/numbers", odd, status=422))["status"] == 422
 
 
 async def test_the_api_describes_every_operation(bureau: Bureau):
