@@ -44,10 +44,15 @@ GONE = (
     "het nummer van deze persoon is nu van iemand anders. Het gesprek gaat verder zodra deze persoon weer iets laat horen · "
     "this person's number is somebody else's now. The conversation goes on when this person writes again"
 )
+THEIRS = (
+    "Dit bericht van de andere kant is hier verwijderd; op WhatsApp blijft het staan · "
+    "This message of the other side was deleted here; it stays on WhatsApp"
+)
 LONG = 60.0  # seconds from which on it is told that a message waits
 WITHDRAW = "INSERT INTO withdrawn (event_id) VALUES ($1) ON CONFLICT DO NOTHING"
 SHOW = "UPDATE carried SET shown = $3 WHERE number_id = $1 AND message_id = $2"
 REACTION = "SELECT number_id, target FROM reaction WHERE event_id = $1 AND sender = $2"
+OWN = "SELECT EXISTS (SELECT FROM outbox WHERE event_id = $1)"
 NOT_SENT = "UPDATE outbox SET state = 'kept' WHERE event_id = $1 AND state = 'held' RETURNING true"
 
 
@@ -84,7 +89,8 @@ class Departing:
 
     async def wanted(self, event: dict[str, Any]) -> bool:
         """Whether an event is something an official said or did in a portal. What was deleted is not sent if it still waits."""
-        if "state_key" in event or event.get("type") not in EVENTS | {READ}:
+        ours = event.get("type") == READ and str(event.get("event_id")).startswith(f"{READ}|")  # of our own making
+        if "state_key" in event or not (ours or event.get("type") in EVENTS):
             return False
         portal = await self._portals.of(str(event.get("room_id")))
         if portal is None:
@@ -257,11 +263,14 @@ class Departing:
                 "Dit bericht was nog niet verstuurd en gaat niet meer naar WhatsApp",
                 "This message had not been sent and will not go to WhatsApp",
             )
-        elif await self._relay.parts_of(target):
-            await self._told_of_deletion(portal, target)
+        elif await self._relay.message_of(target):
+            await self._told_of_deletion(portal, target, own=bool(await self._pool.fetchval(OWN, column(target))))
         return "done"
 
-    async def _told_of_deletion(self, portal: Portal, target: str) -> None:
+    async def _told_of_deletion(self, portal: Portal, target: str, *, own: bool) -> None:
+        if not own:
+            await self._notices.once(portal.room_id, target, "deleted-theirs", *two(THEIRS))
+            return
         reached = await self._receipts.reached(target)
         read_at = next((at for state, at in reached if state != "delivered"), None)
         dutch, english = "Het was daar nog niet gelezen", "It had not been read there"
@@ -313,7 +322,7 @@ class Departing:
             "number": number,
             "official": event["sender"],
             "payload": {"type": "template", "template": payload},
-        }
+        } | ({"group": portal.contact} if portal.group else {})
         content = {"msgtype": "m.notice", "body": choice.template.rendered(choice.values), SOURCE: source}
         content["m.relates_to"] = {"m.in_reply_to": {"event_id": event_id}}
         shown = await self._notices.say(portal.room_id, f"template {event_id}", content)

@@ -150,7 +150,7 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
 
         receipts = Receipts(pool, matrix, relay, cloud, notices, holding, window, ghost)  # type: ignore[arg-type]
         reading = Reading(pool, cloud, matrix)  # type: ignore[arg-type]
-        numbers = SimpleNamespace(officials=lambda _: {MINISTER}, display=lambda _: "+31 97")
+        numbers = SimpleNamespace(officials=lambda _: {MINISTER}, once_officials=lambda _: set(), display=lambda _: "+31 97")
         departing = Departing(
             pool, numbers, matrix, matrix, relay, cloud, window, notices, offers, holding, receipts, reading  # type: ignore[arg-type]
         )  # fmt: skip
@@ -284,6 +284,23 @@ async def test_a_deletion_is_said_not_to_reach_whatsapp_with_when_it_was_read(br
     assert "nog niet gelezen" in bridge.matrix.notices[0]
     assert "gelezen op 24-11-2026 om 10:30" in bridge.matrix.notices[1]
     assert "read there on 2026-11-24 at 10:30" in bridge.matrix.notices[1]
+
+
+async def test_nobody_can_pretend_to_have_read_or_speak_for_the_official(bridge):
+    forged = {"type": "nl.griffier.read", "event_id": "$x", "room_id": ROOM, "sender": MINISTER, "content": {}}
+    assert not await bridge.departing.wanted(forged)
+    said = {"type": "m.room.message", "event_id": "$y", "room_id": ROOM, "sender": "@ander:x", "content": {}}
+    assert not await bridge.departing.wanted(said)
+    assert not await bridge.departing.wanted(said | {"sender": MINISTER, "room_id": "!elders:x"})
+
+
+async def test_a_message_of_the_other_side_that_is_deleted_here_is_said_to_stay_there(bridge):
+    message_id = await bridge.sim.contact("van mij")
+    await bridge.webhooks()
+    await bridge.say({"redacts": f"${message_id[-12:]}"}, "m.room.redaction")
+    assert bridge.matrix.notices[-1].startswith(
+        "Dit bericht van de andere kant is hier verwijderd; op WhatsApp blijft het staan."
+    )
 
 
 async def test_what_whatsapp_can_not_do_is_said_once_a_day(bridge):
