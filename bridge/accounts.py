@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -19,9 +20,9 @@ class Accounts:
         self._settings = settings
         self._crypto = crypto
         self._pickle_key = pickle_key(settings)
-        self._making = asyncio.Lock()
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one ghost's waits for no other's
         self._by_id: dict[str, Account] = {}
-        self.bot = self._account(settings.bot)
+        self.bot = self._by_id[settings.bot] = self._account(settings.bot)
         self.signed = False  # whether the server shows the bot's device as cross-signed
 
     async def start(self) -> None:
@@ -42,7 +43,9 @@ class Accounts:
     async def ghost(self, contact: str, name: str) -> Account:
         """The account of a contact, made when it first speaks."""
         user_id = self._settings.ghost(localpart(contact))
-        async with self._making:
+        if (ready := self._by_id.get(user_id)) is not None:
+            return ready
+        async with self._making[user_id]:
             if user_id not in self._by_id:
                 account = self._account(user_id)
                 try:
@@ -50,16 +53,15 @@ class Accounts:
                     if self._settings.encryption:
                         await account.start_encryption()
                 except BaseException:
-                    del self._by_id[user_id]
                     await account.close()
                     raise
-            return self._by_id[user_id]
+                self._by_id[user_id] = account
+        self._making.pop(user_id, None)
+        return self._by_id[user_id]
 
     def _account(self, user_id: str) -> Account:
         token = self._settings.as_token.get_secret_value()
-        account = Account(user_id, self._settings.homeserver_url, token, self._crypto, self._pickle_key)
-        self._by_id[user_id] = account
-        return account
+        return Account(user_id, self._settings.homeserver_url, token, self._crypto, self._pickle_key)
 
 
 def localpart(contact: str) -> str:
