@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
+from importlib import resources
 from typing import Any
 
 import aiohttp
@@ -16,11 +16,20 @@ from mautrix.crypto import PgCryptoStore
 from mautrix.util.async_db import Database
 
 from bridge.accounts import Accounts
+from bridge.address_book import AddressBook
 from bridge.arriving import Arriving
+from bridge.contacts import Contacts
 from bridge.departing import Departing
+from bridge.fetching import Files
+from bridge.ghosts import Ghosts
+from bridge.groups import Groups
 from bridge.health import Health
+from bridge.meeting import Meeting
+from bridge.missing import MissingFiles
+from bridge.network import ContactSynced, GroupChanged
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
+from bridge.persons import Persons
 from bridge.portal import Portals
 from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
@@ -43,10 +52,15 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
         numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
         cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
-        portals = Portals(settings, pool, numbers, accounts)
+        portals, persons, late = Portals(settings, pool, numbers, accounts), Persons(pool), MissingFiles(pool, seal)
+        address_book, ghosts, files = AddressBook(pool, seal), Ghosts(accounts, persons), Files(pool, seal, cloud)
+        meeting = Meeting(settings, numbers, accounts, portals, persons, ghosts, address_book)
         # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
-        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {}
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers)
+        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {
+            GroupChanged: Groups(numbers, accounts, portals, persons, ghosts, meeting, files).carry,
+            ContactSynced: Contacts(address_book, meeting).carry,
+        }
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
         departing = Departing(numbers, accounts, portals, relay, cloud)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay).routes())
@@ -65,6 +79,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.run(INBOX, arriving.carry, arriving.not_carried, stop))
                 tasks.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
+                tasks.create_task(files.ahead(stop))
+                tasks.create_task(late.run(arriving.fill, stop))
         finally:
             await accounts.close()
 
@@ -75,7 +91,7 @@ async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Databas
     crypto = Database.create(url, upgrade_table=PgCryptoStore.upgrade_table, log=logging.getLogger("mau.db"))
     most = settings.conversations_at_once + 6
     async with asyncpg.create_pool(url, min_size=2, max_size=most, reset=_as_it_is) as pool, aiohttp.ClientSession() as http:
-        for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
+        for file in sorted((resources.files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
         await crypto.start()
         try:

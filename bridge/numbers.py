@@ -26,6 +26,15 @@ class Numbers:
         number = self.of(number_id)
         return frozenset({number.official}) if number else frozenset()
 
+    def official(self, number_id: str) -> str:
+        """Whose number it is."""
+        number = self.of(number_id)
+        return number.official if number else ""
+
+    def several(self, official: str) -> bool:
+        """Whether somebody has more than one number: then each conversation says through which it goes."""
+        return sum(number.official == official for number in self._by_id.values()) > 1
+
     def token(self, number_id: str) -> str:
         """The access token of the account that the number belongs to."""
         return self._settings.access_token.get_secret_value()

@@ -92,7 +92,8 @@ class Persons:
             met = await self._read(connection, person, number_id, source)
         if changed or len(self._known) >= CACHED:
             self._known.clear()
-        self._known[number_id, named] = replace(met, was=None, joined=())
+        if met.was is None and not met.joined:  # until that has been told, it is found again
+            self._known[number_id, named] = met
         return met
 
     async def move(self, number_id: str, before: Named, after: Named, at: datetime | None, message_id: str) -> Person:

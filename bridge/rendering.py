@@ -11,9 +11,10 @@ from html import escape
 from typing import Any
 
 from bridge.formatting import plain, to_html
-from bridge.network import Incoming
+from bridge.network import Incoming, Named
 
 SOURCE = "nl.griffier.source"
+MISSING_FILE = "nl.griffier.missing_file"
 PROFILE = "com.beeper.per_message_profile"  # MSC4144
 MAX_TEXT = 15_000  # characters of JSON: encryption adds a third, an edit holds its text twice, an event may be 64 KiB
 MAX_PAYLOAD = 12_000  # characters of JSON of WhatsApp's own message; a larger one goes along as a file
@@ -104,10 +105,10 @@ def message(incoming: Incoming, said: Words) -> tuple[str, dict[str, Any]]:
         geo = f"geo:{_degrees(incoming.place.latitude)},{_degrees(incoming.place.longitude)}"
         place = {"uri": geo, "description": incoming.text}
         asset = {"type": "m.self" if incoming.place.live else "m.pin"}
-        content = {"msgtype": "m.location", "body": said.text, "geo_uri": geo}
-        return "m.room.message", content | {"org.matrix.msc3488.location": place, "org.matrix.msc3488.asset": asset}
+        located = {"msgtype": "m.location", "body": said.text, "geo_uri": geo}
+        return "m.room.message", located | {"org.matrix.msc3488.location": place, "org.matrix.msc3488.asset": asset}
     notice = incoming.kind in ("notice", "moved", "missing", "unsupported")
-    content = {"msgtype": "m.notice" if notice else "m.text", **said.content()}
+    content: dict[str, Any] = {"msgtype": "m.notice" if notice else "m.text", **said.content()}
     if incoming.preview is not None:
         preview = {"og:title": incoming.preview.title, "og:description": incoming.preview.text, "og:url": incoming.preview.url}
         content["com.beeper.linkpreviews"] = [
@@ -129,10 +130,11 @@ def with_file(incoming: Incoming, said: Words, file: dict[str, Any]) -> tuple[st
 def missing(incoming: Incoming, said: Words, state: str, reason: str = "") -> dict[str, Any]:
     """The content in place of a file that is not there: what is known of it, and why it is missing."""
     media = incoming.media
-    about = f"📎 {media.name}{f' ({_size(media.size)})' if media.size else ''}" if media is not None else "📎"
+    label = f"📎 {media.name}{f' ({_size(media.size)})' if media.size else ''}" if media is not None else "📎"
     shown = Words(said.text, said.html) if said.text and incoming.kind != "missing" else Words("")
-    told = f"{about}: {MISSING[state]}" + (f" ({reason})" if reason else "")
-    return {"msgtype": "m.notice", **shown.under(told).content()}
+    told = f"{label}: {MISSING[state]}" + (f" ({reason})" if reason else "")
+    about = {"state": state, "name": media.name if media else "", "size": media.size if media else 0}
+    return {"msgtype": "m.notice", **shown.under(told).content(), MISSING_FILE: about}
 
 
 def replacing(content: dict[str, Any], target: str, *, filled: bool = False) -> dict[str, Any]:
@@ -216,6 +218,15 @@ def without_original(incoming: Incoming) -> Incoming:
     else:
         text = "Nam een reactie terug op een bericht dat hier niet is. · Took back a reaction to a message that is not here."
     return replace(incoming, kind="notice", text=text, whole=False)
+
+
+def moved(before: Named, after: Named) -> str:
+    """That somebody has another number or id from now on."""
+    was, now = before.shown, after.shown
+    return (
+        f"☎ Heeft een ander nummer: {was} → {now}. Het gesprek gaat hier verder. · "
+        f"Has another number: {was} → {now}. The conversation goes on here."
+    )
 
 
 def milliseconds(moment: datetime) -> int:
