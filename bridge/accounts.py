@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mautrix.util.async_db import Database
 
-from bridge.ghost import Account
+from bridge.ghost import Account, Devices
 from bridge.settings import Bridge
 
 
@@ -22,6 +22,7 @@ class Accounts:
         self._pickle_key = pickle_key(settings)
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one ghost's waits for no other's
         self._by_id: dict[str, Account] = {}
+        self.devices = Devices()
         self.bot = self._by_id[settings.bot] = self._account(settings.bot)
         self.signed = False  # whether the server shows the bot's device as cross-signed
 
@@ -78,7 +79,7 @@ class Accounts:
 
     def _account(self, user_id: str) -> Account:
         token = self._settings.as_token.get_secret_value()
-        return Account(user_id, self._settings.homeserver_url, token, self._crypto, self._pickle_key)
+        return Account(user_id, self._settings.homeserver_url, token, self._crypto, self._pickle_key, self.devices)
 
 
 def localpart(contact: str) -> str:

@@ -66,7 +66,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         outside.add_routes(Webhook(settings, cloud, relay).routes())
         outside.add_routes(Health(settings, pool, accounts, relay).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
-        homeserver.add_routes(Transactions(settings, accounts, departing, relay).routes())
+        homeserver.add_routes(Transactions(settings, accounts, portals.members, departing, relay).routes())
         try:
             await accounts.start()
             async with (
@@ -88,7 +88,9 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Database, aiohttp.ClientSession]]:
     url = settings.database_url.get_secret_value()
-    crypto = Database.create(url, upgrade_table=PgCryptoStore.upgrade_table, log=logging.getLogger("mau.db"))
+    arguments = {"reset": _as_it_is}
+    log_of_store = logging.getLogger("mau.db")
+    crypto = Database.create(url, db_args=arguments, upgrade_table=PgCryptoStore.upgrade_table, log=log_of_store)
     most = settings.conversations_at_once + 6
     async with asyncpg.create_pool(url, min_size=2, max_size=most, reset=_as_it_is) as pool, aiohttp.ClientSession() as http:
         for file in sorted((resources.files("bridge") / "migrations").iterdir(), key=lambda file: file.name):

@@ -13,6 +13,7 @@ from mautrix.errors import MatrixRequestError
 
 from bridge.accounts import Accounts
 from bridge.ghost import Account
+from bridge.members import Members
 from bridge.network import Named, NotUnderstood
 from bridge.numbers import Numbers
 from bridge.relay import column
@@ -79,6 +80,7 @@ class Portals:
         self._pool = pool
         self._numbers = numbers
         self._accounts = accounts
+        self.members = Members(accounts.bot)
         self._making: dict[tuple[str, str], asyncio.Lock] = {}
         self._present: set[tuple[str, str]] = set()  # (room, account) that is known to have joined
         self._said: dict[str, str] = {}  # room to the digest of what it says of itself
@@ -136,6 +138,7 @@ class Portals:
         for ghost in ghosts:
             await ghost.call(Method.POST, Path.v3.rooms[room_id].join)
             self._present.add((room_id, ghost.user_id))
+        self.members.changed(room_id)
         made = Portal(room_id, number_id, column(contact), self._settings.encryption, person, conversation.group)
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(FREE, number_id, made.contact, room_id)
@@ -182,6 +185,7 @@ class Portals:
             await self._accounts.bot.call(Method.POST, Path.v3.rooms[room_id].invite, {"user_id": account.user_id})
             await account.call(Method.POST, Path.v3.rooms[room_id].join)
         self._present.add((room_id, account.user_id))
+        self.members.changed(room_id)
 
     async def unseat(self, room_id: str, account: Account) -> None:
         """Have one of our accounts leave a room."""
@@ -191,6 +195,7 @@ class Portals:
         except MatrixRequestError as error:
             if error.http_status not in (403, 404):
                 raise
+        self.members.changed(room_id)
 
     async def double(self, person: int) -> list[Portal]:
         """The open rooms of a person and of whoever has proved to be the same, by number, the oldest first."""
@@ -243,7 +248,7 @@ class Portals:
     ) -> str:
         """Say something in a room, encrypted where rooms are; returns the event id. Raises MatrixRequestError."""
         if self._settings.encryption:
-            members = await self._members(room_id)
+            members = await self.members.of(room_id)
             kind, content = "m.room.encrypted", await sender.encrypt(room_id, kind, content, members)
         return await sender.send(room_id, kind, content, txn, at)
 
@@ -262,12 +267,6 @@ class Portals:
     @property
     def _key(self) -> str:
         return f"{self._settings.server_name}/{self._settings.appservice_id}"
-
-    async def _members(self, room_id: str) -> list[str]:
-        """Everyone who is in the room or invited to it: who is invited may read what was said meanwhile."""
-        answer = await self._accounts.bot.call(Method.GET, Path.v3.rooms[room_id].members)
-        chunk = answer.get("chunk", [])
-        return sorted(event["state_key"] for event in chunk if event.get("content", {}).get("membership") in ("join", "invite"))
 
 
 def phone(contact: str) -> str:
