@@ -136,8 +136,6 @@ class Arriving:
         target = await self._target(said) if said.target else None
         if said.kind in ("revoke", "reaction", "edit") and target is not None and target[0] != place.room_id:
             said, target = rendering.without_original(replace(said, beside=(*said.beside, FORMER_ROOM))), None
-        if said.moved is not None:
-            said = replace(said, text=rendering.moved(said.person, said.moved))
         txn = _txn("wa", said)
         if said.kind == "revoke" and target is not None:
             return await self._revoke(place, said, target[1], txn)

@@ -31,7 +31,7 @@ OPEN = "SELECT kind, scope, value, valid_from FROM identity WHERE person = $1 AN
 EVER = "SELECT DISTINCT value FROM identity WHERE person = $1 AND kind IN ('wa_id', 'user_id')"
 END = """
     UPDATE identity SET valid_until = greatest($4, valid_from), ended_by = $5
-    WHERE person = $1 AND kind = $2 AND scope = $3 AND valid_until IS NULL
+    WHERE person = $1 AND kind = $2 AND scope = $3 AND value <> $6 AND valid_until IS NULL
 """
 TAKE = """
     UPDATE identity SET valid_until = greatest($4, valid_from), ended_by = $5
@@ -107,7 +107,7 @@ class Persons:
                 given = {kind: value for kind, _, value in _rows(number_id, before)}
                 for kind, scope, value in _rows(number_id, after):
                     if kind in IDENTIFYING and given.get(kind) != value:
-                        await connection.execute(END, person, kind, scope, when, source)
+                        await connection.execute(END, person, kind, scope, when, source, value)
                 # Who had the new number long before is somebody else, and has lost it.
                 same = {
                     who
@@ -159,9 +159,9 @@ class Persons:
         else:
             person, people = found[0][1], len({who for _, who, _ in found})
         if people > 1:
-            # Two who have had numbers of their own, and not the same, are two: one has taken over the other's number.
+            # Two who have had numbers of their own are two: one has taken over the other's.
             numbers = {who: await connection.fetchval(NUMBER, who) for _, who, _ in found}
-            same = {who for who, number in numbers.items() if None in (number, numbers[person]) or number == numbers[person]}
+            same = {who for who, number in numbers.items() if None in (number, numbers[person])}
             person = await self._join(connection, person, same, at, source)
         changed = await self._settle(connection, person, number_id, named, at, source)
         return person, changed or people > 1
@@ -194,7 +194,7 @@ class Persons:
             if now is not None and (now["value"] == value or at < now["valid_from"]):
                 continue
             if now is not None:
-                await connection.execute(END, person, kind, scope, at, source)
+                await connection.execute(END, person, kind, scope, at, source, value)
             elif await connection.fetchval(HAD, person, kind, scope, value, at):
                 continue
             if kind in IDENTIFYING:

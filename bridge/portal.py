@@ -14,7 +14,7 @@ from mautrix.errors import MatrixRequestError
 from bridge.accounts import Accounts
 from bridge.ghost import Account
 from bridge.members import Members
-from bridge.network import Named, NotUnderstood
+from bridge.network import NotUnderstood
 from bridge.numbers import Numbers
 from bridge.relay import column
 from bridge.rooms import Conversation, timer
@@ -267,8 +267,3 @@ class Portals:
     @property
     def _key(self) -> str:
         return f"{self._settings.server_name}/{self._settings.appservice_id}"
-
-
-def phone(contact: str) -> str:
-    """A contact as people write it."""
-    return Named(contact).shown

@@ -84,7 +84,7 @@ class Words:
 
 def words(incoming: Incoming, people: Mapping[str, tuple[str, str]], *, reply_lost: bool = False, speaker: str = "") -> Words:
     """Everything that is to be read of a message, with what its sender's phone shows around it."""
-    text = incoming.text
+    text = moved(incoming.person, incoming.moved) if incoming.moved is not None else incoming.text
     if incoming.kind in ("unsupported", "missing") and not text:
         text = UNSUPPORTED.format(kind=incoming.network_type)
     said = Words.of(text).mentioning(people) if people else Words.of(text)
