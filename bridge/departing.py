@@ -112,6 +112,8 @@ class Departing:
             raise NotUnderstood(GONE)
         if event["type"] == READ:
             return await self._reading.carry(portal, str(event["content"]["event_id"]))
+        if _ours(event.get("content")):
+            return "kept"
         try:
             if event["type"] == "m.room.redaction":
                 return await self._redacted(portal, event)
@@ -131,6 +133,8 @@ class Departing:
         if await self._withdrawn(event_id):
             return "kept"
         kind, content = await self._opened(event)
+        if _ours(content):
+            return "kept"
         try:
             said = read(kind, content)
         except UNREADABLE:
@@ -346,6 +350,11 @@ class Departing:
                 )
         except MatrixRequestError as problem:
             log.warning("It could not be told that a message was refused or waits: %s", getattr(problem, "errcode", ""))
+
+
+def _ours(content: Any) -> bool:
+    """Whether the bridge itself said this in the official's name: what was typed on the phone is at WhatsApp already."""
+    return isinstance(content, dict) and not {SOURCE, "fi.mau.double_puppet_source"}.isdisjoint(content)
 
 
 def _redacts(event: dict[str, Any]) -> str:

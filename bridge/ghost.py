@@ -112,8 +112,11 @@ class Account:
         if name:
             await self.call(Method.PUT, Path.v3.profile[self.user_id].displayname, {"displayname": name})
 
-    async def start_encryption(self) -> bool:
-        """Make or load the device, publish its keys, cross-sign it; returns whether the server shows it as signed."""
+    async def start_encryption(self, *, sign: bool = True) -> bool:
+        """Make or load the device, publish its keys, cross-sign it; returns whether the server shows it as signed.
+
+        Not to `sign` is for an account that is a person's: their cross-signing keys are theirs alone.
+        """
         await self.store.open()
         device_id = await self.store.get_device_id() or ""
         await self.client.create_device_msc4190(device_id=device_id, initial_display_name="Griffier WhatsApp")
@@ -125,7 +128,7 @@ class Account:
             await self.store.put_device_id(self.client.device_id)
         if not account.shared:
             await self.olm.share_keys()
-        if await self.olm.resolve_trust(self.olm.own_identity) < TrustState.CROSS_SIGNED_UNTRUSTED:
+        if sign and await self.olm.resolve_trust(self.olm.own_identity) < TrustState.CROSS_SIGNED_UNTRUSTED:
             await self.olm.generate_recovery_key()
             # What counts is what the server shows to others, so that is read back.
             await self.olm._fetch_keys([UserID(self.user_id)], include_untracked=True)
@@ -137,6 +140,8 @@ class Account:
         The key and the session that it came through are committed together: were we to end between the two, the key could not be
         opened a second time.
         """
+        if event.get("to_device_id") not in (None, self.client.device_id):
+            return  # another device of an official's, and none of ours
         async with self._taking:
             try:
                 if self._ahead:

@@ -104,6 +104,15 @@ class Numbers:
         number = self.of(number_id)
         return number is not None and number.paused
 
+    def official(self, number_id: str) -> str:
+        """Whose number it is."""
+        number = self.of(number_id)
+        return number.official if number else ""
+
+    def several(self, official: str) -> bool:
+        """Whether somebody has more than one number: then each conversation says through which it goes."""
+        return sum(number.official == official for number in self._by_id.values()) > 1
+
     def token(self, number_id: str) -> str:
         """The access token of a number's account, or of the account with this id; never another's. Raises NetworkError."""
         if number_id in self._candidates:

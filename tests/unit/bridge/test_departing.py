@@ -294,6 +294,16 @@ async def test_nobody_can_pretend_to_have_read_or_speak_for_the_official(bridge)
     assert not await bridge.departing.wanted(said | {"sender": MINISTER, "room_id": "!elders:x"})
 
 
+async def test_what_the_official_typed_on_the_phone_is_not_sent_back(bridge):
+    await bridge.text("al verstuurd", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
+    target = await bridge.text("goed?")
+    relation = {"rel_type": "m.annotation", "event_id": target, "key": "👍"}
+    await bridge.say({"m.relates_to": relation, "nl.griffier.source": {}}, "m.reaction")
+    await bridge.say({"redacts": target, "nl.griffier.source": {}}, "m.room.redaction")
+    assert [item["type"] for item in await bridge.sent()] == ["text"]
+    assert bridge.matrix.notices == []
+
+
 async def test_a_message_of_the_other_side_that_is_deleted_here_is_said_to_stay_there(bridge):
     message_id = await bridge.sim.contact("van mij")
     await bridge.webhooks()
