@@ -139,7 +139,7 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
         await pool.execute(
             "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, true)", ROOM, NUMBER, CONTACT
         )
-        relay, matrix = Relay(pool, Seal(AESGCM(b"\1" * 32)), Pace(at_once=4, settle=0.3)), Matrix(pool)
+        relay, matrix = Relay(pool, Seal(AESGCM(b"\1" * 32)), Pace(at_once=4, settle=1.0)), Matrix(pool)
         cloud = Cloud(sim.http, sim.url, "v25.0", lambda _: TOKEN, 1000, account=lambda _: WABA)
         notices, window = Notices(pool, matrix, matrix), Window(pool)  # type: ignore[arg-type]
         offers = Offers(pool, notices, cloud.templates)
@@ -241,6 +241,17 @@ async def test_parts_that_went_before_a_setback_do_not_go_twice(bridge):
         while await bridge.state(event_id) != "done":  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert [item["text"]["body"][:6] for item in await bridge.sent()] == ["(1/3) ", "(2/3) ", "(3/3) "]
+
+
+async def test_a_part_of_which_the_answer_was_lost_does_not_go_twice(bridge):
+    await bridge.sim.ask("/sim/faults", {"on": "send", "how": "lost", "count": 1, "to": CONTACT})
+    said = asyncio.create_task(bridge.text("woord " * 2000))
+    async with asyncio.timeout(15):
+        while not said.done() or await bridge.state("$e1") != "done":
+            await bridge.webhooks()
+            await asyncio.sleep(0.02)
+    assert [item["text"]["body"][:6] for item in await bridge.sent()] == ["(1/3) ", "(2/3) ", "(3/3) "]
+    assert set(await bridge.relay.parts_of("$e1")) == {1, 2, 3}
 
 
 async def test_a_reaction_is_given_replaced_and_taken_back(bridge):
