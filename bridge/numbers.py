@@ -26,6 +26,10 @@ NUMBERS = """
 """
 PEOPLE = "SELECT number_id, user_id, role, valid_until IS NULL AS present FROM assignment"
 
+NOT_CONNECTED = (
+    "de brug heeft geen toegangstoken voor dit nummer. Uw beheerder moet het WhatsApp-account verbinden · "
+    "the bridge has no access token for this number. Your admin must connect the WhatsApp account"
+)
 SETTINGS_ACCOUNT = ""
 """The id of the account whose token the settings file holds, while bridge.waba_id is not set."""
 
@@ -120,7 +124,7 @@ class Numbers:
         number = self.of(number_id)
         account = self._accounts.get(number.waba_id if number else number_id)
         if account is None or not account.token:
-            raise NetworkError(f"the bridge has no access token for {number_id}: connect its account", final=True)
+            raise NetworkError(NOT_CONNECTED, final=False, scope="number", after=60, code=190)
         return account.token
 
     def account(self, number_id: str) -> str:
