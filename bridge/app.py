@@ -18,6 +18,7 @@ from bridge.accounts import Accounts
 from bridge.arriving import Arriving
 from bridge.departing import Departing
 from bridge.health import Health
+from bridge.missed import Missed
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
 from bridge.portal import Portals
@@ -44,7 +45,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
         portals = Portals(settings, pool, numbers, accounts)
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud)
-        departing = Departing(numbers, accounts, portals, relay, cloud)
+        missed = Missed(accounts.bot, pool)
+        departing = Departing(numbers, accounts, portals, relay, cloud, missed)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay).routes())
         outside.add_routes(Health(settings, pool, accounts, relay).routes())
@@ -62,6 +64,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.run(INBOX, arriving.carry, arriving.not_carried, stop))
                 tasks.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
+                if settings.encryption:
+                    tasks.create_task(missed.run(stop))
         finally:
             await accounts.close()
 
