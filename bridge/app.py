@@ -27,12 +27,14 @@ from bridge.health import Health
 from bridge.holding import Holding, heard_in
 from bridge.listening import serving, tls
 from bridge.meeting import Meeting
+from bridge.missed import Missed
 from bridge.missing import MissingFiles
 from bridge.network import ContactSynced, GroupChanged, Receipt
 from bridge.network.cloud import Cloud
 from bridge.notices import Notices
 from bridge.numbers import Numbers
 from bridge.office import Office
+from bridge.opening import Opening
 from bridge.persons import Persons
 from bridge.portal import Portals
 from bridge.receipts import Reading, Receipts
@@ -84,7 +86,11 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             **office.handlers,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
-        departing = Departing(pool, numbers, accounts, portals, relay, cloud, window, notices, offers, holding, receipts, reading)
+        missed = Missed(accounts.bot, pool)
+        opening = Opening(accounts.bot, missed)
+        departing = Departing(
+            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
+        )
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
@@ -115,6 +121,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
+                if settings.encryption:
+                    tasks.create_task(missed.run(stop))
         finally:
             await accounts.close()
 

@@ -7,23 +7,23 @@ import json
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
 from mautrix.api import Method, Path
-from mautrix.errors import DecryptionError, MatrixRequestError
-from mautrix.types import JSON, EncryptedEvent, SerializerError
+from mautrix.errors import MatrixRequestError
 
 from bridge import attachments
 from bridge.accounts import Accounts
 from bridge.holding import Holding
-from bridge.network import Network, NetworkError, NotUnderstood, NotYet, Outgoing
+from bridge.network import Network, NetworkError, NotUnderstood, Outgoing
 from bridge.network.cloud.refusals import WINDOW_CLOSED
 from bridge.network.cloud.vcards import TYPES as CARDS
 from bridge.network.cloud.vcards import contacts
 from bridge.notices import Notices, two
 from bridge.numbers import Numbers
+from bridge.opening import UNREADABLE, Opening
 from bridge.portal import Portal, Portals
 from bridge.receipts import READ, Reading, Receipts
 from bridge.relay import Relay, column
@@ -39,7 +39,6 @@ EVENTS = frozenset({
     "m.room.message", "m.room.encrypted", "m.reaction", "m.sticker", "m.room.redaction", "m.call.invite", "m.poll.start",
     "org.matrix.msc3381.poll.start", "org.matrix.msc4075.call.notify",
 })  # fmt: skip
-UNREADABLE = (SerializerError, DecryptionError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
 GONE = (
     "het nummer van deze persoon is nu van iemand anders. Het gesprek gaat verder zodra deze persoon weer iets laat horen · "
     "this person's number is somebody else's now. The conversation goes on when this person writes again"
@@ -67,6 +66,7 @@ class Departing:
         portals: Portals,
         relay: Relay,
         network: Network,
+        opening: Opening,
         window: Window,
         notices: Notices,
         offers: Offers,
@@ -80,6 +80,7 @@ class Departing:
         self._portals = portals
         self._relay = relay
         self._network = network
+        self._opening = opening
         self._window = window
         self._notices = notices
         self._offers = offers
@@ -132,7 +133,7 @@ class Departing:
         event_id: str = event["event_id"]
         if await self._withdrawn(event_id):
             return "kept"
-        kind, content = await self._opened(event)
+        kind, content = await self._opening.opened(event)
         if _ours(content):
             return "kept"
         try:
@@ -165,19 +166,6 @@ class Departing:
         if said.notice:
             await self._notices.limit(portal.room_id, event_id, said.notice)
         return "done"
-
-    async def _opened(self, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """What an event is within its encryption."""
-        kind, content = event["type"], event.get("content", {})
-        if kind == "m.room.encrypted":
-            try:
-                decrypted = await self._accounts.bot.olm.decrypt_megolm_event(EncryptedEvent.deserialize(cast("JSON", event)))
-                kind, content = str(decrypted.type), decrypted.content.serialize()
-            except DecryptionError as error:
-                raise NotYet(f"het kan niet worden gelezen · it can't be read ({type(error).__name__})") from None
-            except UNREADABLE:
-                raise NotUnderstood("de inhoud is onleesbaar · the content can't be understood") from None
-        return kind, content if isinstance(content, dict) else {}
 
     async def _outgoing(self, portal: Portal, said: Said, event_id: str) -> Outgoing:
         about = said.edits or said.answers

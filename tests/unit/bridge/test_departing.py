@@ -22,6 +22,7 @@ from bridge.holding import Holding
 from bridge.network import Incoming, Receipt
 from bridge.network.cloud import Cloud
 from bridge.notices import Notices
+from bridge.opening import Opening
 from bridge.portal import Portal
 from bridge.receipts import STATUS, Reading, Receipts
 from bridge.relay import OUTBOX, Pace, Relay
@@ -152,7 +153,8 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
         reading = Reading(pool, cloud, matrix)  # type: ignore[arg-type]
         numbers = SimpleNamespace(officials=lambda _: {MINISTER}, once_officials=lambda _: set(), display=lambda _: "+31 97")
         departing = Departing(
-            pool, numbers, matrix, matrix, relay, cloud, window, notices, offers, holding, receipts, reading  # type: ignore[arg-type]
+            pool, numbers, matrix, matrix, relay, cloud, Opening(matrix, matrix),  # type: ignore[arg-type]
+            window, notices, offers, holding, receipts, reading,
         )  # fmt: skip
         made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading)
 
