@@ -38,8 +38,10 @@ PUT_ACCOUNT = """
 PAUSE = "UPDATE number SET paused_at = now() WHERE number_id = $1 AND paused_at IS NULL"
 RESUME = "UPDATE number SET paused_at = NULL WHERE number_id = $1 AND paused_at IS NOT NULL"
 LABEL = "UPDATE number SET label = $2 WHERE number_id = $1"
-# What waited for a pause to end need not wait for its next attempt.
-DUE = f"UPDATE inbox SET due_at = now() WHERE state = 'waiting' AND {INBOX.number} = $1"  # noqa: S608 - our own constant
+# What waited for a pause to end need not wait for its next attempt, and the time that it waited is held against it nowhere.
+DUE = f"""
+    UPDATE inbox SET due_at = now(), waits_since = NULL, attempts = 0 WHERE state IN ('waiting', 'aside') AND {INBOX.number} = $1
+"""  # noqa: S608 - our own constant
 PORTALS = "SELECT room_id FROM portal WHERE number_id = $1 AND closed_at IS NULL"
 
 Room = Callable[[str, str, bool], Awaitable[None]]

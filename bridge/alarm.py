@@ -8,6 +8,8 @@ from typing import Any
 
 import asyncpg
 
+from bridge.relay import column
+
 KEY = "nl.griffier.alarm"
 RAISE = """
     INSERT INTO alarm (id, kind, subject, count) VALUES ($1, $2, $3, $4)
@@ -95,7 +97,7 @@ class Alarms:
 
     async def ring(self, kind: str, about: str, subject: str, count: int = 1, *, whole: bool = False) -> None:
         """Something is wrong. `about` tells alarms of one kind apart; `count` is added, or with `whole` is all there is."""
-        await self._pool.execute(RAISE, name(kind, about), kind, subject[:300], count, whole)
+        await self._pool.execute(RAISE, name(kind, about), kind, column(subject)[:300], count, whole)
 
     async def clear(self, kind: str, about: str) -> bool:
         """It is over; returns whether it was not."""
@@ -116,4 +118,4 @@ class Alarms:
 
 def name(kind: str, about: str) -> str:
     """The stable id of an alarm."""
-    return f"{kind}|{about}"[:300]
+    return column(f"{kind}|{about}")[:300]

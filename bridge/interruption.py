@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from bridge.numbers import Numbers
+from bridge.relay import column
 
 KEY = "nl.griffier.interruption"
 BEGIN = """
@@ -106,7 +107,7 @@ class Interruptions:
         `whose`: the official and the number as written, of one that is not ours.
         """
         official, display = whose or self._whose(number_id)
-        done = await self._pool.execute(BEGIN, _new(), number_id, cause, detail[:500], at, official, display)
+        done = await self._pool.execute(BEGIN, _new(), number_id, cause, column(detail)[:500], at, official, display)
         return bool(done.endswith(" 1"))
 
     async def end(self, number_id: str, cause: str, at: datetime) -> bool:
@@ -116,7 +117,7 @@ class Interruptions:
     async def past(self, number_id: str, cause: str, begin: datetime, end: datetime, detail: str = "") -> None:
         """An interval that is over when it is found out."""
         official, display = self._whose(number_id)
-        await self._pool.execute(PAST, _new(), number_id, cause, detail[:500], begin, max(begin, end), official, display)
+        await self._pool.execute(PAST, _new(), number_id, cause, column(detail)[:500], begin, max(begin, end), official, display)
 
     async def open(self) -> list[Interruption]:
         """Those that last, the oldest first."""

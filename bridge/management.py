@@ -13,7 +13,7 @@ from typing import Any, cast
 import asyncpg
 from cryptography.exceptions import InvalidTag
 from mautrix.api import Method, Path
-from mautrix.errors import DecryptionError, MatrixConnectionError, MatrixRequestError
+from mautrix.errors import DecryptionError, MatrixRequestError
 from mautrix.types import JSON, EncryptedEvent, SerializerError
 
 from bridge.accounts import Accounts
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 NAME = "Beheer WhatsApp-brug"
 TOPIC = "Meldingen en opdrachten van de WhatsApp-brug. Stuur: help · Notices and commands of the WhatsApp bridge. Send: help"
 EVERY = 2.0  # seconds between two looks at what is to be told or answered
+AWAY = 10.0  # seconds after a look that failed
 NOT_READ = 8  # attempts at something that can't be decrypted: its key may come
 
 ROOM = "SELECT value FROM bridge_state WHERE name = 'management_room'"
@@ -36,6 +37,7 @@ SET_ROOM = """
     ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = now()
 """
 DIRECT = "SELECT user_id, language FROM direct_room WHERE room_id = $1"
+ALL_DIRECT = "SELECT room_id, user_id FROM direct_room"
 ADD_DIRECT = (
     "INSERT INTO direct_room (room_id, user_id) VALUES ($1, $2) ON CONFLICT (room_id) DO UPDATE SET user_id = excluded.user_id"
 )
@@ -97,6 +99,7 @@ class Management:
         self._alarms = alarms
         self._room = ""
         self._language = "nl"  # of the management room
+        self._direct: dict[str, str] | None = None  # room: who is listened to there
         self._wake = asyncio.Event()
 
     # What Synapse brings.
@@ -117,8 +120,9 @@ class Management:
         room_id = str(event.get("room_id"))
         if room_id == await self._known_room():
             return True
-        row = await self._pool.fetchrow(DIRECT, room_id)
-        return row is not None and row["user_id"] == event.get("sender")
+        if self._direct is None:
+            self._direct = {row["room_id"]: row["user_id"] for row in await self._pool.fetch(ALL_DIRECT)}
+        return self._direct.get(room_id, "") == event.get("sender")
 
     async def take_in(self, events: list[dict[str, Any]]) -> None:
         """Commit what was said; it is answered afterwards."""
@@ -126,8 +130,17 @@ class Management:
             (event["event_id"], str(event["room_id"]), self._seal.close(json.dumps(event).encode(), event["event_id"]))
             for event in events
         ]
+        # Who invites and speaks at once is heard too.
+        invites = [
+            (str(event["room_id"]), str(event["sender"]))
+            for event in events
+            if event["type"] == "m.room.member" and self._local(str(event["sender"]))
+        ]
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.executemany(ADD, rows)
+            await connection.executemany(ADD_DIRECT, invites)
+        if self._direct is not None:
+            self._direct.update(invites)
         self._wake.set()
 
     # What the bot says.
@@ -173,17 +186,17 @@ class Management:
         """Tell and answer until told to stop."""
         while not stop.is_set():
             self._wake.clear()
+            pause = EVERY
             try:
                 await self.room()
                 await self._tell()
                 while await self._one(answer):
                     pass
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, MatrixConnectionError, MatrixRequestError, OSError) as error:
+            except Exception as error:  # the homeserver or the database is away, most often: what is to be told waits
                 log.warning("The management room could not be served: %s", type(error).__name__)
-            except Exception as error:
-                log.warning("The management room could not be served: %s", type(error).__name__)
+                pause = AWAY
             waits = [asyncio.create_task(self._wake.wait()), asyncio.create_task(stop.wait())]
-            _, pending = await asyncio.wait(waits, timeout=EVERY, return_when=asyncio.FIRST_COMPLETED)
+            _, pending = await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
                 task.cancel()
 
@@ -291,17 +304,20 @@ class Management:
     async def _invited(self, room_id: str, sender: str) -> None:
         """Come to where somebody of this homeserver wants to talk; nobody else's rooms."""
         bot = self._accounts.bot
-        if not sender.endswith(f":{self._settings.server_name}"):
+        if not self._local(sender):
             log.warning("An invitation by somebody of another homeserver was declined.")
             await bot.call(Method.POST, Path.v3.rooms[room_id].leave)
             return
-        await self._pool.execute(ADD_DIRECT, room_id, sender)
         try:
             await bot.call(Method.POST, Path.v3.rooms[room_id].join)
         except MatrixRequestError as error:
             if error.http_status not in (403, 404):
                 raise
             await self._pool.execute(DROP_DIRECT, room_id)  # withdrawn meanwhile
+            self._direct = None
+
+    def _local(self, user_id: str) -> bool:
+        return user_id.endswith(f":{self._settings.server_name}")
 
     async def _redact(self, room_id: str, event_id: str) -> None:
         where = Path.v3.rooms[room_id].redact[event_id][f"secret-{event_id}"]

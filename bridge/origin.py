@@ -73,7 +73,8 @@ def _may_speak(
 ) -> bool:
     if of_number is None:  # of a number that we don't serve, or of an account as a whole
         return of_entry is None or numbers.secret(of_entry) in signers
-    named = of_number.waba_id == waba_id if of_number.waba_id else of_entry is None
+    # The account of the settings file may have no id there: then any is its, but those of the accounts that we know.
+    named = of_number.waba_id == waba_id if of_number.waba_id else of_entry is None or of_entry == of_number
     return named and numbers.secret(of_number) in signers
 
 

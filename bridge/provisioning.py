@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import asyncpg
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from bridge import provisioned as shapes
 from bridge.administration import Administration, Refusal
 from bridge.network import NetworkError
+from bridge.relay import column
 from bridge.settings import Bridge
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ class Provisioning:
                 return problem(401, "The bearer token is missing or wrong.", {"WWW-Authenticate": "Bearer"})
             try:
                 asked = operation.takes.model_validate_json(await request.read() or b"{}") if operation.takes else None
-                by = request.headers.get("X-On-Behalf-Of", "")[:100] or "provisioning"
+                by = column(request.headers.get("X-On-Behalf-Of", ""))[:100] or "provisioning"
                 given = await operation.work(request, asked, by)
             except ValidationError as error:
                 # Where it is wrong, never what stood there: it may have been a token.
@@ -92,6 +94,8 @@ class Provisioning:
                 return problem(422, f"This can't be used: {places}.")
             except Refusal as refusal:
                 return problem(refusal.status, refusal.english, dutch=refusal.dutch)
+            except (asyncpg.DataError, UnicodeError):
+                return problem(422, "This holds characters that can't be kept.")
             except NetworkError as error:
                 return problem(502, str(error))
             return web.json_response(text=operation.gives.model_validate(given).model_dump_json(by_alias=True))

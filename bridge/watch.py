@@ -29,8 +29,9 @@ POISON = f"""
     SELECT count(*) FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND {INBOX.number} = ANY ($1::text[])
 """  # noqa: S608 - our own constant
 REJECTED = "SELECT count(*) FROM rejected WHERE retried_at IS NULL"
-GONE_EVENTS = frozenset({"PARTNER_REMOVED", "ACCOUNT_OFFBOARDED", "ACCOUNT_DELETED", "DISABLED_UPDATE", "ACCOUNT_VIOLATION"})
+GONE_EVENTS = frozenset({"PARTNER_REMOVED", "ACCOUNT_OFFBOARDED", "ACCOUNT_DELETED", "DISABLED_UPDATE"})
 BACK_EVENTS = frozenset({"ACCOUNT_RECONNECTED", "PARTNER_ADDED"})
+WARNINGS = frozenset({"ACCOUNT_VIOLATION", "ACCOUNT_RESTRICTION"})
 SHARED = timedelta(days=180)  # of history that WhatsApp shares once a number is connected
 DOWN_DETAIL = (
     "De brug stond stil; wat WhatsApp in die tijd niet kwijt kon, levert het nog dagen later af. · "
@@ -128,14 +129,18 @@ class Watch:
 
     async def account_changed(self, change: AccountChanged) -> str:
         """WhatsApp says that an account or a number was taken from us, or is back (Meta: account_update)."""
-        now = datetime.now(UTC)
-        told = f"{change.event} {change.reason}".strip()
+        if change.topic != "account_update":
+            return "kept"
+        now, told, ban = datetime.now(UTC), f"{change.event} {change.reason}".strip(), change.raw.get("ban_info")
+        lifted = isinstance(ban, dict) and ban.get("waba_ban_state") == "REINSTATE"
         for number in self._meant(change):
-            if change.event in GONE_EVENTS or (change.topic == "account_update" and change.reason):
-                await self._interruptions.begin(number.id, "disconnected", now, told)
-            elif change.event in BACK_EVENTS:
+            if change.event in BACK_EVENTS or lifted:
                 await self._interruptions.end(number.id, "disconnected", now)
-        return "done" if change.topic == "account_update" else "kept"
+            elif change.event in GONE_EVENTS or "disconnection_info" in change.raw:
+                await self._interruptions.begin(number.id, "disconnected", now, told)
+            elif change.event in WARNINGS:
+                await self._alarms.ring("account", number.id, f"{number.display_phone_number}: {told}", whole=True)
+        return "done"
 
     async def number_problem(self, problem: NumberProblem) -> str:
         """WhatsApp says that something about a number went wrong, of no message in particular."""

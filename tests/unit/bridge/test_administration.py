@@ -349,6 +349,10 @@ async def test_an_account_taken_from_us_interrupts_until_it_is_back(bureau: Bure
     assert len(await bureau.interruptions.latest()) == 1
     await bureau.watch.account_changed(AccountChanged("1", "account_update", "ACCOUNT_RECONNECTED"))
     assert await bureau.causes() == set()
+    for state, causes in (("DISABLE", {"disconnected"}), ("REINSTATE", set())):
+        ban = {"ban_info": {"waba_ban_state": state}}
+        await bureau.watch.account_changed(AccountChanged("1", "account_update", "DISABLED_UPDATE", raw=ban))
+        assert await bureau.causes() == causes
     assert await bureau.watch.account_changed(AccountChanged("1", "message_template_status_update", "APPROVED")) == "kept"
 
 
@@ -503,6 +507,8 @@ async def test_the_api_says_where_its_input_is_wrong_and_repeats_nothing_of_it(b
     assert "waba_id" in told["title"]
     assert "geheim" not in json.dumps(told)
     assert (await bureau.ask("/numbers", {"id": "1", "official": "@x:elders"}, status=400))["status"] == 400
+    odd = {"id": "1", "official": OTHER, "label": "a\0b", "display_phone_number": "+31"}
+    assert (await bureau.ask("/numbers", odd, status=422))["status"] == 422
 
 
 async def test_the_api_describes_every_operation(bureau: Bureau):

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.network import NetworkError
+from bridge.network import Held, NetworkError
 from bridge.probing import judge
 from bridge.pulse import DOWN, Pulse, Signs, silent_since, was_down
+from bridge.setback import setback
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LIMIT = timedelta(minutes=5)
@@ -90,3 +91,10 @@ def test_a_busy_or_absent_whatsapp_interrupts_nothing_and_ends_nothing_it_cannot
 
 def test_a_subscription_that_could_not_be_asked_for_tells_nothing():
     assert "not-connected" not in judge({"status": "CONNECTED"}, error(4)).causes
+
+
+@pytest.mark.parametrize("waited", [0.0, 3600.0, 90 * 86400.0])
+def test_what_a_pause_holds_is_never_given_up(waited):
+    told = setback(Held("paused"), 1000, waited, 0.5)
+    assert (told.state, told.counted, told.alarm) == ("waiting", False, False)
+    assert 0 < told.after <= 60

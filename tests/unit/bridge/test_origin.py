@@ -68,6 +68,7 @@ def test_a_number_that_we_do_not_serve_is_named():
 def test_the_settings_files_account_needs_no_name_but_takes_no_others():
     made = Numbers(Bridge(app_secret="own", numbers=[{"id": "1", "display_phone_number": "+31", "official": "@a:x"}]))
     assert sort_out(body(("ANY", [change("1")])), made, frozenset({"own"})).served == {"1"}
+    assert sort_out({"entry": [{"changes": [change("1")]}]}, made, frozenset({"own"})).served == {"1"}
     made._accounts["B"] = Account("B", app_secret="sb")
     assert sort_out(body(("B", [change("1")])), made, frozenset({"sb"})).foreign
 

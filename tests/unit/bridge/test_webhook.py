@@ -287,3 +287,9 @@ def test_tls_is_set_as_a_whole():
         Bridge(webhook_tls_certificate="x")
     with pytest.raises(ValueError, match="needs"):
         Bridge(webhook_tls_client_ca="x")
+
+
+async def test_a_number_id_that_no_database_takes_stops_nothing(opened: Open):
+    async with opened() as webhook:
+        assert await webhook.post(delivery("77\ud800\0")) == 200
+        assert len(await webhook.alarms.open()) == 1
