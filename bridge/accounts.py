@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mautrix.util.async_db import Database
 
 from bridge.ghost import Account, Devices
-from bridge.network import Named
 from bridge.settings import Bridge
 
 
@@ -42,22 +41,35 @@ class Accounts:
         """An account that is in use."""
         return self._by_id.get(user_id)
 
-    async def of_named(self, number_id: str, named: Named) -> Account | None:
-        """The account of somebody whom a number knows by these names; None for a stranger."""
-        return self.of(self._settings.ghost(localpart(named.address)))
-
-    async def ghost(self, contact: str, name: str) -> Account:
-        """The account of a contact, made when it first speaks."""
-        user_id = self._settings.ghost(localpart(contact))
+    async def ghost(self, local: str) -> Account:
+        """The account that stands for somebody, made when they first speak; `local` is its part of the Matrix id."""
+        user_id = self._settings.ghost(local)
         if (ready := self._by_id.get(user_id)) is not None:
             return ready
         async with self._making[user_id]:
             if user_id not in self._by_id:
                 account = self._account(user_id)
                 try:
-                    await account.register(f"{clean(name, 100) or '+' + contact} (WA)")
+                    await account.register()
                     if self._settings.encryption:
                         await account.start_encryption()
+                except BaseException:
+                    await account.close()
+                    raise
+                self._by_id[user_id] = account
+        self._making.pop(user_id, None)
+        return self._by_id[user_id]
+
+    async def official(self, user_id: str) -> Account:
+        """The account of an official, for what they typed on their phone: we may use it, and leave their identity alone."""
+        if (ready := self._by_id.get(user_id)) is not None:
+            return ready
+        async with self._making[user_id]:
+            if user_id not in self._by_id:
+                account = self._account(user_id)
+                try:
+                    if self._settings.encryption:
+                        await account.start_encryption(sign=False)
                 except BaseException:
                     await account.close()
                     raise

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
+from importlib import resources
 from typing import Any
 
 import aiohttp
@@ -16,16 +16,26 @@ from mautrix.crypto import PgCryptoStore
 from mautrix.util.async_db import Database
 
 from bridge.accounts import Accounts
+from bridge.address_book import AddressBook
 from bridge.arriving import Arriving
+from bridge.contacts import Contacts
 from bridge.departing import Departing
+from bridge.fetching import Files
+from bridge.ghosts import Ghosts
+from bridge.groups import Groups
 from bridge.health import Health
 from bridge.holding import Holding, heard_in
 from bridge.listening import serving, tls
-from bridge.network import Receipt
+from bridge.meeting import Meeting
+from bridge.missed import Missed
+from bridge.missing import MissingFiles
+from bridge.network import ContactSynced, GroupChanged, Receipt
 from bridge.network.cloud import Cloud
 from bridge.notices import Notices
 from bridge.numbers import Numbers
 from bridge.office import Office
+from bridge.opening import Opening
+from bridge.persons import Persons
 from bridge.portal import Portals
 from bridge.receipts import Reading, Receipts
 from bridge.relay import INBOX, OUTBOX, Pace, Relay
@@ -59,17 +69,28 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             per_second=numbers.per_second,
             account=numbers.account,
         )
-        portals = Portals(settings, pool, numbers, accounts)
+        portals, persons, late = Portals(settings, pool, numbers, accounts), Persons(pool), MissingFiles(pool, seal)
         office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, http)
-        # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
+        address_book, ghosts, files = AddressBook(pool, seal), Ghosts(accounts, persons), Files(pool, seal, cloud)
+        meeting = Meeting(settings, numbers, accounts, portals, persons, ghosts, address_book)
         notices, window = Notices(pool, accounts, portals), Window(pool)
         offers = Offers(pool, notices, cloud.templates)
         holding = Holding(portals, relay, notices, offers, window)
-        receipts = Receipts(pool, portals, relay, cloud, notices, holding, window, accounts.of_named)
+        receipts = Receipts(pool, portals, relay, cloud, notices, holding, window, ghosts.known)
         reading = Reading(pool, cloud, accounts)
-        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {Receipt: receipts.take, **office.handlers}
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, handlers)
-        departing = Departing(pool, numbers, accounts, portals, relay, cloud, window, notices, offers, holding, receipts, reading)
+        # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
+        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {
+            Receipt: receipts.take,
+            GroupChanged: Groups(numbers, accounts, portals, persons, ghosts, meeting, files).carry,
+            ContactSynced: Contacts(address_book, meeting).carry,
+            **office.handlers,
+        }
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
+        missed = Missed(accounts.bot, pool)
+        opening = Opening(accounts.bot, missed)
+        departing = Departing(
+            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
+        )
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
@@ -98,6 +119,10 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.run(INBOX, arrives, arriving.not_carried, stop))
                 tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry), departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
+                tasks.create_task(files.ahead(stop))
+                tasks.create_task(late.run(arriving.fill, stop))
+                if settings.encryption:
+                    tasks.create_task(missed.run(stop))
         finally:
             await accounts.close()
 
@@ -110,7 +135,7 @@ async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Databas
     crypto = Database.create(url, db_args=arguments, upgrade_table=PgCryptoStore.upgrade_table, log=log_of_store)
     most = settings.conversations_at_once + 6
     async with asyncpg.create_pool(url, min_size=2, max_size=most, reset=_as_it_is) as pool, aiohttp.ClientSession() as http:
-        for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
+        for file in sorted((resources.files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
         await crypto.start()
         try:

@@ -7,23 +7,23 @@ import json
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
 from mautrix.api import Method, Path
-from mautrix.errors import DecryptionError, MatrixRequestError
-from mautrix.types import JSON, EncryptedEvent, SerializerError
+from mautrix.errors import MatrixRequestError
 
 from bridge import attachments
 from bridge.accounts import Accounts
 from bridge.holding import Holding
-from bridge.network import Network, NetworkError, NotUnderstood, NotYet, Outgoing
+from bridge.network import Network, NetworkError, NotUnderstood, Outgoing
 from bridge.network.cloud.refusals import WINDOW_CLOSED
 from bridge.network.cloud.vcards import TYPES as CARDS
 from bridge.network.cloud.vcards import contacts
 from bridge.notices import Notices, two
 from bridge.numbers import Numbers
+from bridge.opening import UNREADABLE, Opening
 from bridge.portal import Portal, Portals
 from bridge.receipts import READ, Reading, Receipts
 from bridge.relay import Relay, column
@@ -39,15 +39,19 @@ EVENTS = frozenset({
     "m.room.message", "m.room.encrypted", "m.reaction", "m.sticker", "m.room.redaction", "m.call.invite", "m.poll.start",
     "org.matrix.msc3381.poll.start", "org.matrix.msc4075.call.notify",
 })  # fmt: skip
-UNREADABLE = (SerializerError, DecryptionError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
 GONE = (
     "het nummer van deze persoon is nu van iemand anders. Het gesprek gaat verder zodra deze persoon weer iets laat horen · "
     "this person's number is somebody else's now. The conversation goes on when this person writes again"
+)
+THEIRS = (
+    "Dit bericht van de andere kant is hier verwijderd; op WhatsApp blijft het staan · "
+    "This message of the other side was deleted here; it stays on WhatsApp"
 )
 LONG = 60.0  # seconds from which on it is told that a message waits
 WITHDRAW = "INSERT INTO withdrawn (event_id) VALUES ($1) ON CONFLICT DO NOTHING"
 SHOW = "UPDATE carried SET shown = $3 WHERE number_id = $1 AND message_id = $2"
 REACTION = "SELECT number_id, target FROM reaction WHERE event_id = $1 AND sender = $2"
+OWN = "SELECT EXISTS (SELECT FROM outbox WHERE event_id = $1)"
 NOT_SENT = "UPDATE outbox SET state = 'kept' WHERE event_id = $1 AND state = 'held' RETURNING true"
 
 
@@ -62,6 +66,7 @@ class Departing:
         portals: Portals,
         relay: Relay,
         network: Network,
+        opening: Opening,
         window: Window,
         notices: Notices,
         offers: Offers,
@@ -75,6 +80,7 @@ class Departing:
         self._portals = portals
         self._relay = relay
         self._network = network
+        self._opening = opening
         self._window = window
         self._notices = notices
         self._offers = offers
@@ -84,7 +90,8 @@ class Departing:
 
     async def wanted(self, event: dict[str, Any]) -> bool:
         """Whether an event is something an official said or did in a portal. What was deleted is not sent if it still waits."""
-        if "state_key" in event or event.get("type") not in EVENTS | {READ}:
+        ours = event.get("type") == READ and str(event.get("event_id")).startswith(f"{READ}|")  # of our own making
+        if "state_key" in event or not (ours or event.get("type") in EVENTS):
             return False
         portal = await self._portals.of(str(event.get("room_id")))
         if portal is None:
@@ -106,6 +113,8 @@ class Departing:
             raise NotUnderstood(GONE)
         if event["type"] == READ:
             return await self._reading.carry(portal, str(event["content"]["event_id"]))
+        if _ours(event.get("content")):
+            return "kept"
         try:
             if event["type"] == "m.room.redaction":
                 return await self._redacted(portal, event)
@@ -124,7 +133,9 @@ class Departing:
         event_id: str = event["event_id"]
         if await self._withdrawn(event_id):
             return "kept"
-        kind, content = await self._opened(event)
+        kind, content = await self._opening.opened(event)
+        if _ours(content):
+            return "kept"
         try:
             said = read(kind, content)
         except UNREADABLE:
@@ -155,19 +166,6 @@ class Departing:
         if said.notice:
             await self._notices.limit(portal.room_id, event_id, said.notice)
         return "done"
-
-    async def _opened(self, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """What an event is within its encryption."""
-        kind, content = event["type"], event.get("content", {})
-        if kind == "m.room.encrypted":
-            try:
-                decrypted = await self._accounts.bot.olm.decrypt_megolm_event(EncryptedEvent.deserialize(cast("JSON", event)))
-                kind, content = str(decrypted.type), decrypted.content.serialize()
-            except DecryptionError as error:
-                raise NotYet(f"het kan niet worden gelezen · it can't be read ({type(error).__name__})") from None
-            except UNREADABLE:
-                raise NotUnderstood("de inhoud is onleesbaar · the content can't be understood") from None
-        return kind, content if isinstance(content, dict) else {}
 
     async def _outgoing(self, portal: Portal, said: Said, event_id: str) -> Outgoing:
         about = said.edits or said.answers
@@ -257,11 +255,14 @@ class Departing:
                 "Dit bericht was nog niet verstuurd en gaat niet meer naar WhatsApp",
                 "This message had not been sent and will not go to WhatsApp",
             )
-        elif await self._relay.parts_of(target):
-            await self._told_of_deletion(portal, target)
+        elif await self._relay.message_of(target):
+            await self._told_of_deletion(portal, target, own=bool(await self._pool.fetchval(OWN, column(target))))
         return "done"
 
-    async def _told_of_deletion(self, portal: Portal, target: str) -> None:
+    async def _told_of_deletion(self, portal: Portal, target: str, *, own: bool) -> None:
+        if not own:
+            await self._notices.once(portal.room_id, target, "deleted-theirs", *two(THEIRS))
+            return
         reached = await self._receipts.reached(target)
         read_at = next((at for state, at in reached if state != "delivered"), None)
         dutch, english = "Het was daar nog niet gelezen", "It had not been read there"
@@ -313,7 +314,7 @@ class Departing:
             "number": number,
             "official": event["sender"],
             "payload": {"type": "template", "template": payload},
-        }
+        } | ({"group": portal.contact} if portal.group else {})
         content = {"msgtype": "m.notice", "body": choice.template.rendered(choice.values), SOURCE: source}
         content["m.relates_to"] = {"m.in_reply_to": {"event_id": event_id}}
         shown = await self._notices.say(portal.room_id, f"template {event_id}", content)
@@ -337,6 +338,11 @@ class Departing:
                 )
         except MatrixRequestError as problem:
             log.warning("It could not be told that a message was refused or waits: %s", getattr(problem, "errcode", ""))
+
+
+def _ours(content: Any) -> bool:
+    """Whether the bridge itself said this in the official's name: what was typed on the phone is at WhatsApp already."""
+    return isinstance(content, dict) and not {SOURCE, "fi.mau.double_puppet_source"}.isdisjoint(content)
 
 
 def _redacts(event: dict[str, Any]) -> str:

@@ -26,6 +26,10 @@ NUMBERS = """
 """
 PEOPLE = "SELECT number_id, user_id, role, valid_until IS NULL AS present FROM assignment"
 
+NOT_CONNECTED = (
+    "de brug heeft geen toegangstoken voor dit nummer. Uw beheerder moet het WhatsApp-account verbinden · "
+    "the bridge has no access token for this number. Your admin must connect the WhatsApp account"
+)
 SETTINGS_ACCOUNT = ""
 """The id of the account whose token the settings file holds, while bridge.waba_id is not set."""
 
@@ -104,6 +108,15 @@ class Numbers:
         number = self.of(number_id)
         return number is not None and number.paused
 
+    def official(self, number_id: str) -> str:
+        """Whose number it is."""
+        number = self.of(number_id)
+        return number.official if number else ""
+
+    def several(self, official: str) -> bool:
+        """Whether somebody has more than one number: then each conversation says through which it goes."""
+        return sum(number.official == official for number in self._by_id.values()) > 1
+
     def token(self, number_id: str) -> str:
         """The access token of a number's account, or of the account with this id; never another's. Raises NetworkError."""
         if number_id in self._candidates:
@@ -111,7 +124,7 @@ class Numbers:
         number = self.of(number_id)
         account = self._accounts.get(number.waba_id if number else number_id)
         if account is None or not account.token:
-            raise NetworkError(f"the bridge has no access token for {number_id}: connect its account", final=True)
+            raise NetworkError(NOT_CONNECTED, final=False, scope="number", after=60, code=190)
         return account.token
 
     def account(self, number_id: str) -> str:

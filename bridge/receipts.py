@@ -177,7 +177,7 @@ class Reading:
                 readers = kinds.get("m.read") if isinstance(kinds, dict) else None
                 for user_id in readers if isinstance(readers, dict) else ():
                     room_id = str(part.get("room_id", ""))
-                    key = f"read|{room_id}|{event_id}|{user_id}"
+                    key = f"{READ}|{room_id}|{event_id}|{user_id}"
                     found.append(
                         {"type": READ, "event_id": key, "room_id": room_id, "sender": user_id, "content": {"event_id": event_id}}
                     )

@@ -16,7 +16,7 @@ AMONG_CLIENTS = ("m.key.verification.", "m.call.candidates", "m.call.answer", "m
                  "m.room_key", "com.beeper.", "nl.griffier.")  # fmt: skip
 CALLS = ("m.call", "org.matrix.msc3401.call", "org.matrix.msc4075.", "m.rtc.")
 POLLS = ("m.poll.start", "org.matrix.msc3381.poll.start")
-COMMAND = re.compile(r"!(sjabloon|template|verstuur|send)(?:\s+(.*))?\Z", re.IGNORECASE | re.DOTALL)
+COMMAND = re.compile(r"!(?:(sjabloon|template)(?:\s+(.*))?|(verstuur|send)\s*)\Z", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _message(kind: str, content: dict[str, Any], answers: str) -> Said:
         return _place(content, answers)
     text = _text(content, bool(answers))
     if found := COMMAND.match(text):
-        command = "template" if found[1].lower() in ("sjabloon", "template") else "send"
+        command = "template" if found[1] else "send"
         return Said("command", (found[2] or "").strip(), answers=answers, command=command)
     if not text.strip():
         return Said("cannot", notice="empty")

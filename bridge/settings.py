@@ -75,6 +75,7 @@ class Bridge(BaseModel):
     encryption: bool = True
     send_read_receipts: bool = True
     messages_per_second: int = Field(default=80, ge=1)
+    double_puppet: bool = False
     media_max_bytes: int = 100_000_000
     conversations_at_once: int = Field(default=8, ge=1, le=100)
     wait_for_status_seconds: float = Field(default=30.0, ge=0)
@@ -121,6 +122,10 @@ class Bridge(BaseModel):
         """The Matrix account that stands for somebody on WhatsApp."""
         return f"@{self.ghost_template.format(user=user)}:{self.server_name}"
 
+    def _puppets(self) -> list[str]:
+        """The officials as whom the bridge may say what they typed on their phone."""
+        return sorted({number.official for number in self.numbers}) if self.double_puppet else []
+
     def registration(self) -> dict[str, Any]:
         """What Synapse must know of us, as an application service registration."""
         ghosts = re.escape(self.ghost_template).replace(re.escape("{user}"), ".+")
@@ -133,7 +138,11 @@ class Bridge(BaseModel):
             "sender_localpart": self.bot_localpart,
             "rate_limited": False,
             "namespaces": {
-                "users": [{"exclusive": True, "regex": f"@{ghosts}:{server}"}, {"exclusive": True, "regex": re.escape(self.bot)}],
+                "users": [
+                    {"exclusive": True, "regex": f"@{ghosts}:{server}"},
+                    {"exclusive": True, "regex": re.escape(self.bot)},
+                    *({"exclusive": False, "regex": re.escape(user)} for user in self._puppets()),
+                ],
                 "aliases": [],
                 "rooms": [],
             },

@@ -28,3 +28,12 @@ CREATE TABLE IF NOT EXISTS portal_begun (
     contact       text NOT NULL,
     PRIMARY KEY (number_id, contact)
 );
+
+-- Key messages that have been taken, or could not be used: they come by two ways (bridge/missed.py), and count once.
+CREATE TABLE IF NOT EXISTS key_taken (
+    account       text NOT NULL,
+    digest        bytea NOT NULL,
+    taken_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account, digest)
+);
+CREATE INDEX IF NOT EXISTS key_taken_at ON key_taken (taken_at);

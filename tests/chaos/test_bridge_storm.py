@@ -15,6 +15,7 @@ import secrets
 import signal
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import pytest
 
 from tests.chaos.comparison import held_by_homeserver
 from tests.chaos.storm import children
-from tests.conftest import RunningStack, running_stack
+from tests.conftest import RunningStack, data_folder, running_stack
 from tests.interop.client import Official
 from tests.interop.test_strict_client import exported
 
@@ -47,35 +48,71 @@ class Conversation:
     by_official: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Scene:
+    """A stack of these tests alone, its phones and its official."""
+
+    stack: RunningStack
+    phones: aiohttp.ClientSession
+    official: Official
+
+    async def conversation(self, contact: str) -> Conversation:
+        """A contact says something; the official comes to read it."""
+        talk = Conversation(contact)
+        await from_phone(self.phones, talk)
+        talk.room = (await self.official.do("wait_invite"))["room"]
+        await self.official.do("wait_for_text", room=talk.room, text=talk.by_contact[0])
+        return talk
+
+
+@pytest.fixture(scope="module")
+async def scene() -> AsyncIterator[Scene]:
+    with data_folder() as made:
+        async with (
+            running_stack(made) as stack,
+            aiohttp.ClientSession(stack.simulator, timeout=aiohttp.ClientTimeout(total=PATIENCE)) as phones,
+            Official(stack.homeserver, "minister", stack.secret("password_minister")) as official,
+        ):
+            yield Scene(stack, phones, official)
+
+
+async def test_a_key_that_comes_while_the_bridge_is_away_is_had_all_the_same(scene: Scene) -> None:
+    talk = await scene.conversation("31600000009")
+    os.kill(scene.stack.process.pid, signal.SIGSTOP)  # who would start it again at once
+    try:
+        await kill(scene.stack, b"bridge")
+        for text in ("met een nieuwe sleutel", "en nog een"):
+            await scene.official.do("new_session", room=talk.room)
+            await scene.official.do("send_surely", room=talk.room, body=text)
+        await asyncio.sleep(2)  # the homeserver has tried, and will try again
+    finally:
+        os.kill(scene.stack.process.pid, signal.SIGCONT)
+    async with asyncio.timeout(60):
+        while (await sent_to(scene.phones)).get(talk.contact) != ["met een nieuwe sleutel", "en nog een"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
 @pytest.mark.timeout(300 + 20 * KILLS)
-async def test_every_message_of_both_sides_arrives_once_and_in_order_whatever_is_killed(folder: Path) -> None:
+async def test_every_message_of_both_sides_arrives_once_and_in_order_whatever_is_killed(scene: Scene, tmp_path: Path) -> None:
     print(f"\nGRIFFIER_CHAOS_SEED={SEED} GRIFFIER_CHAOS_BRIDGE_KILLS={KILLS}")
     chance = random.Random(SEED)
-    async with (
-        running_stack(folder) as stack,
-        aiohttp.ClientSession(stack.simulator, timeout=aiohttp.ClientTimeout(total=PATIENCE)) as phones,
-        Official(stack.homeserver, "minister", stack.secret("password_minister")) as official,
-    ):
-        talks = [Conversation(f"316{SEED % 1000:03}{number:05}") for number in range(PHONES)]
+    stack, phones, official = scene.stack, scene.phones, scene.official
+    talks = [await scene.conversation(f"316{SEED % 1000:03}{number:05}") for number in range(PHONES)]
+    done = asyncio.Event()
+    async with asyncio.TaskGroup() as talking:
         for talk in talks:
-            await from_phone(phones, talk)
-            talk.room = (await official.do("wait_invite"))["room"]
-            await official.do("wait_for_text", room=talk.room, text=talk.by_contact[0])
-        done = asyncio.Event()
-        async with asyncio.TaskGroup() as talking:
-            for talk in talks:
-                talking.create_task(phone(phones, talk, random.Random(f"{SEED} {talk.contact}"), done))
-            talking.create_task(minister(official, talks, random.Random(f"{SEED} minister"), done))
-            struck = await blows(stack, chance)
-            done.set()
-        began = time.monotonic()
-        await at_rest(stack, phones, talks)
-        print(f"{struck}; at rest {time.monotonic() - began:.0f} s after the last")
-        for talk in talks:
-            await compare(stack, phones, official, talk, folder)
-        said = Counter({"phones": sum(len(t.by_contact) for t in talks), "official": sum(len(t.by_official) for t in talks)})
-        print(f"{dict(said)}, all of them once and in order")
-        assert min(said.values()) > 5 * KILLS
+            talking.create_task(phone(phones, talk, random.Random(f"{SEED} {talk.contact}"), done))
+        talking.create_task(minister(official, talks, random.Random(f"{SEED} minister"), done))
+        struck = await blows(stack, chance)
+        done.set()
+    began = time.monotonic()
+    await at_rest(stack, phones, talks)
+    print(f"{struck}; at rest {time.monotonic() - began:.0f} s after the last")
+    for talk in talks:
+        await compare(stack, phones, official, talk, tmp_path)
+    said = Counter({"phones": sum(len(t.by_contact) for t in talks), "official": sum(len(t.by_official) for t in talks)})
+    print(f"{dict(said)}, all of them once and in order")
+    assert min(said.values()) > 5 * KILLS
 
 
 async def phone(phones: aiohttp.ClientSession, talk: Conversation, chance: random.Random, done: asyncio.Event) -> None:
@@ -110,31 +147,43 @@ async def blows(stack: RunningStack, chance: random.Random) -> dict[str, int]:
     for kind in kinds:
         await asyncio.sleep(chance.uniform(0.3, 3.0))
         sign = b"bridge" if kind == "bridge" else b"-D"
-        for pid, command in children(stack.process.pid).items():
-            if sign in command:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    struck[kind] += 1
+        struck[kind] += await kill(stack, sign)
         # Until it is up again: the next blow is to hit what runs.
         await asyncio.sleep(chance.uniform(2.0, 6.0))
     assert struck["bridge"] >= KILLS // 2
     return dict(struck)
 
 
+async def kill(stack: RunningStack, sign: bytes) -> int:
+    """Kill the stack's process with this in its command line."""
+    killed = 0
+    for pid, command in children(stack.process.pid).items():
+        if sign in command:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+    return killed
+
+
 async def at_rest(stack: RunningStack, phones: aiohttp.ClientSession, talks: list[Conversation]) -> None:
     """Until the bridge has nothing left to do and WhatsApp has all that was said."""
     health = stack.webhook.removesuffix("/webhook") + "/healthz"
     told: Any = None
-    async with asyncio.timeout(SECONDS):
-        while True:
-            with contextlib.suppress(aiohttp.ClientError, json.JSONDecodeError):
-                async with phones.get(health) as answer:
-                    told = await answer.json()
-                sent = await sent_to(phones)
-                waiting = told.get("in_waiting", 1) + told.get("out_waiting", 1)
-                if waiting == 0 and all(len(sent.get(talk.contact, [])) >= len(talk.by_official) for talk in talks):
-                    break
-            await asyncio.sleep(0.5)
+    missing: dict[str, int] = {}
+    try:
+        async with asyncio.timeout(SECONDS):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError, json.JSONDecodeError):
+                    async with phones.get(health) as answer:
+                        told = await answer.json()
+                    sent = await sent_to(phones)
+                    missing = {talk.contact: len(talk.by_official) - len(sent.get(talk.contact, [])) for talk in talks}
+                    if told.get("in_waiting", 1) + told.get("out_waiting", 1) == 0 and max(missing.values()) <= 0:
+                        break
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        log = (Path(stack.data_dir) / "logs" / "bridge.log").read_text()
+        raise AssertionError(f"not at rest: {told}; on the phones are missing {missing}\n{log[-6000:]}") from None
     assert told["in_failed"] + told["in_not_understood"] + told["out_failed"] == 0, told
 
 

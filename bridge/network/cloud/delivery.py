@@ -127,7 +127,10 @@ def _message(single: dict[str, Any], number: str, item: dict[str, Any]) -> tuple
         # What was said before is told in the order in which it comes, and holds up nothing that is said now. What fills a
         # placeholder has the placeholder's id.
         part = "history" if single["kind"] == "history" else "history-file"
-        return f"{part}|{number}|{item['id']}", f"{number}|history", single
+        thread = rest.get("thread")
+        whose = thread.get("id") if isinstance(thread, dict) else None
+        whose = whose or item.get("to") or item.get("to_user_id") or item.get("from") or item.get("from_user_id")
+        return f"{part}|{number}|{item['id']}", f"history|{number}|{whose}", single
     other = item.get("to") or item.get("to_user_id") if single["kind"] == "message_echoes" else None
     other = item.get("group_id") or other or item.get("from") or item.get("from_user_id")
     return f"message|{number}|{item['id']}", f"{number}|{other}", single

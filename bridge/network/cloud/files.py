@@ -71,6 +71,8 @@ def _type(media: Media, content: bytes) -> str:
         bare = mimetypes.guess_type(media.name)[0] or "application/octet-stream"
     if bare.startswith(("image/", "application/octet-stream")):
         bare = _seen(content) or bare
+    if bare.startswith("text/") and bare not in ("text/vcard", "text/x-vcard"):
+        return "text/plain"  # tables, pages and notes too: what else is text WhatsApp does not take
     return bare if len(bare) < 128 and bare.isascii() and bare.count("/") == 1 else "application/octet-stream"
 
 

@@ -22,6 +22,7 @@ from bridge.holding import Holding
 from bridge.network import Incoming, Receipt
 from bridge.network.cloud import Cloud
 from bridge.notices import Notices
+from bridge.opening import Opening
 from bridge.portal import Portal
 from bridge.receipts import STATUS, Reading, Receipts
 from bridge.relay import OUTBOX, Pace, Relay
@@ -139,7 +140,7 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
         await pool.execute(
             "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, true)", ROOM, NUMBER, CONTACT
         )
-        relay, matrix = Relay(pool, Seal(AESGCM(b"\1" * 32)), Pace(at_once=4, settle=0.3)), Matrix(pool)
+        relay, matrix = Relay(pool, Seal(AESGCM(b"\1" * 32)), Pace(at_once=4, settle=1.0)), Matrix(pool)
         cloud = Cloud(sim.http, sim.url, "v25.0", lambda _: TOKEN, 1000, account=lambda _: WABA)
         notices, window = Notices(pool, matrix, matrix), Window(pool)  # type: ignore[arg-type]
         offers = Offers(pool, notices, cloud.templates)
@@ -150,9 +151,10 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
 
         receipts = Receipts(pool, matrix, relay, cloud, notices, holding, window, ghost)  # type: ignore[arg-type]
         reading = Reading(pool, cloud, matrix)  # type: ignore[arg-type]
-        numbers = SimpleNamespace(officials=lambda _: {MINISTER}, display=lambda _: "+31 97")
+        numbers = SimpleNamespace(officials=lambda _: {MINISTER}, once_officials=lambda _: set(), display=lambda _: "+31 97")
         departing = Departing(
-            pool, numbers, matrix, matrix, relay, cloud, window, notices, offers, holding, receipts, reading  # type: ignore[arg-type]
+            pool, numbers, matrix, matrix, relay, cloud, Opening(matrix, matrix),  # type: ignore[arg-type]
+            window, notices, offers, holding, receipts, reading,
         )  # fmt: skip
         made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading)
 
@@ -243,6 +245,17 @@ async def test_parts_that_went_before_a_setback_do_not_go_twice(bridge):
     assert [item["text"]["body"][:6] for item in await bridge.sent()] == ["(1/3) ", "(2/3) ", "(3/3) "]
 
 
+async def test_a_part_of_which_the_answer_was_lost_does_not_go_twice(bridge):
+    await bridge.sim.ask("/sim/faults", {"on": "send", "how": "lost", "count": 1, "to": CONTACT})
+    said = asyncio.create_task(bridge.text("woord " * 2000))
+    async with asyncio.timeout(15):
+        while not said.done() or await bridge.state("$e1") != "done":
+            await bridge.webhooks()
+            await asyncio.sleep(0.02)
+    assert [item["text"]["body"][:6] for item in await bridge.sent()] == ["(1/3) ", "(2/3) ", "(3/3) "]
+    assert set(await bridge.relay.parts_of("$e1")) == {1, 2, 3}
+
+
 async def test_a_reaction_is_given_replaced_and_taken_back(bridge):
     target = await bridge.text("goed?")
     message_id = await message_of(bridge, target)
@@ -284,6 +297,33 @@ async def test_a_deletion_is_said_not_to_reach_whatsapp_with_when_it_was_read(br
     assert "nog niet gelezen" in bridge.matrix.notices[0]
     assert "gelezen op 24-11-2026 om 10:30" in bridge.matrix.notices[1]
     assert "read there on 2026-11-24 at 10:30" in bridge.matrix.notices[1]
+
+
+async def test_nobody_can_pretend_to_have_read_or_speak_for_the_official(bridge):
+    forged = {"type": "nl.griffier.read", "event_id": "$x", "room_id": ROOM, "sender": MINISTER, "content": {}}
+    assert not await bridge.departing.wanted(forged)
+    said = {"type": "m.room.message", "event_id": "$y", "room_id": ROOM, "sender": "@ander:x", "content": {}}
+    assert not await bridge.departing.wanted(said)
+    assert not await bridge.departing.wanted(said | {"sender": MINISTER, "room_id": "!elders:x"})
+
+
+async def test_what_the_official_typed_on_the_phone_is_not_sent_back(bridge):
+    await bridge.text("al verstuurd", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
+    target = await bridge.text("goed?")
+    relation = {"rel_type": "m.annotation", "event_id": target, "key": "👍"}
+    await bridge.say({"m.relates_to": relation, "nl.griffier.source": {}}, "m.reaction")
+    await bridge.say({"redacts": target, "nl.griffier.source": {}}, "m.room.redaction")
+    assert [item["type"] for item in await bridge.sent()] == ["text"]
+    assert bridge.matrix.notices == []
+
+
+async def test_a_message_of_the_other_side_that_is_deleted_here_is_said_to_stay_there(bridge):
+    message_id = await bridge.sim.contact("van mij")
+    await bridge.webhooks()
+    await bridge.say({"redacts": f"${message_id[-12:]}"}, "m.room.redaction")
+    assert bridge.matrix.notices[-1].startswith(
+        "Dit bericht van de andere kant is hier verwijderd; op WhatsApp blijft het staan."
+    )
 
 
 async def test_what_whatsapp_can_not_do_is_said_once_a_day(bridge):

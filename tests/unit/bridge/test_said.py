@@ -32,6 +32,7 @@ THREAD = {
         (text("!TEMPLATE"), "command", ""),
         (text("!verstuur"), "command", ""),
         (text("!verstuurde ik dat?"), "text", "!verstuurde ik dat?"),
+        (text("!send me the letter"), "text", "!send me the letter"),
         ({"msgtype": "m.image", "body": "gevel.jpg", "url": "mxc://x/y"}, "file", ""),
         ({"msgtype": "m.image", "body": "kijk *hier*", "filename": "gevel.jpg", "url": "mxc://x/y"}, "file", "kijk *hier*"),
         ({"msgtype": "m.location", "body": "Hier", "geo_uri": "geo:52.08,4.31;u=5"}, "place", ""),

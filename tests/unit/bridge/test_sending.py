@@ -77,6 +77,10 @@ def test_a_file_goes_as_what_whatsapp_takes_it_for(media, content, kind):
     assert files.as_sent(media, content)[0] == kind
 
 
+def test_every_text_is_a_text_to_whatsapp():
+    assert files.as_sent(Media("text/csv", "lijst.csv"), b"a,b")[1].media_type == "text/plain"
+
+
 def test_only_ogg_is_a_voice_message():
     assert files.as_sent(Media("audio/ogg", "s.ogg", voice=True), b"OggS")[1].voice
     assert not files.as_sent(Media("audio/mpeg", "s.mp3", voice=True), b"ID3")[1].voice
