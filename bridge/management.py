@@ -220,6 +220,7 @@ class Management:
             "invite": list(self._settings.admins),
             "initial_state": state,
             "room_version": "11",
+            "creation_content": {"m.federate": False},
         }
         answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
         return str(answer["room_id"])
