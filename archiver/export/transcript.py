@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -14,6 +14,7 @@ from archiver.db import Pool, tenant_tx
 from archiver.ledger.audit import note
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import SealingError, Vault
+from archiver.reading.bridged import Bridged
 from archiver.reading.rooms import Room
 from archiver.reading.timeline import Attachment, Entry, entries
 
@@ -35,6 +36,7 @@ class Transcript:
     organisation: str
     made_at: datetime
     made_by: str
+    bridged: Bridged = field(default_factory=Bridged)
     language: str = "nl"
     start: datetime | None = None
     end: datetime | None = None

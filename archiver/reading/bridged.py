@@ -50,10 +50,10 @@ async def bridged(
     records = await unseal(tx, vault, await tx.fetch(TIMERS, vault.org, room.room_id))
     ghosts = [user for user in (*room.members, *room.left) if user in room.bridges and user != portal.told_by][:CONTACTS]
     known = Identities(await identities(tx, vault, room.room_id, [*ghosts, *(record.sender for record in records)]))
-    timers = []
+    timers: list[Timer] = []
     for record in records:
         seconds = timer(record.content)
-        if (timers and timers[-1].seconds == seconds) or (not timers and seconds is None):
+        if seconds == (timers[-1].seconds if timers else None):
             continue  # nothing changed
         name = known.at(record.sender, record.sent_at).name or room.names.get(record.sender, record.sender)
         timers.append(Timer(seconds, record.sent_at, record.sender, name, record.event_id))

@@ -1,7 +1,7 @@
 """Who an account was, and when: the names it had in a room, and of a bridge's ghost its phone number and other ids there.
 
-A person on WhatsApp is no phone number: they may have a privacy id (LID), an id with our business only (BSUID) or a user name, and
-each may change. So each word on who an account is is kept with the time and the event that it comes from.
+A person on WhatsApp is no phone number: they may have a privacy id (LID), an id with our business only (BSUID) or a user name,
+and each may change. So each word on who an account is is kept with the time and the event that it comes from.
 """
 
 from __future__ import annotations

@@ -208,11 +208,11 @@ class Names:
 
     def way(self, message: Message) -> Via | None:
         """How a message came or went."""
-        return via(message, self.room, self.who(message.record))
+        return via(message, self.room, self.who(message.record)) if self.room.portal or message.source else None
 
-    def author(self, message: Message) -> str:
+    def author(self, message: Message, way: Via | None) -> str:
         """The name of whose words a message is."""
-        way, record = self.way(message), message.record
+        record = message.record
         if way is not None and way.how == CONTACT and way.person and way.person.name:
             return way.person.name
         return self.at(way.author if way else record.sender, record.sent_at)
@@ -250,7 +250,7 @@ async def _entries(tx: Connection, vault: Vault, names: Names, page: list[Any]) 
 
 def _accounts(message: Message, room: Room) -> set[str]:
     """Whose names a message is shown with."""
-    others = [each.sender for each in (*message.reactions, *message.votes)]
+    others = [*(reaction.sender for reaction in message.reactions), *(vote.sender for vote in message.votes)]
     official = message.source.get("official")
     told = [official] if isinstance(official, str) else []
     known = [room.portal.official] if room.portal and room.portal.official else []
@@ -258,7 +258,7 @@ def _accounts(message: Message, room: Room) -> set[str]:
 
 
 def _quote(message: Message, names: Names) -> Quote:
-    return Quote(message.record.event_id, names.author(message), without_fallback(message.body)[:200])
+    return Quote(message.record.event_id, names.author(message, names.way(message)), without_fallback(message.body)[:200])
 
 
 def entry(message: Message, names: Names, quotes: dict[str, Quote], media: Any) -> Entry:
@@ -267,17 +267,17 @@ def entry(message: Message, names: Names, quotes: dict[str, Quote], media: Any) 
     for reaction in message.reactions:
         if not reaction.deleted:
             by_key.setdefault(reaction.key, []).append(names.at(reaction.sender, reaction.sent_at))
-    deletion = message.deletion
+    deletion, way = message.deletion, names.way(message)
     return Entry(
         message=message,
-        sender_name=names.author(message),
+        sender_name=names.author(message, way),
         deleted_by_name=names.at(deletion.by, deletion.at) if deletion else None,
         quote=quotes.get(message.reply_to) if message.reply_to else None,
         attachment=_attachment(message, media),
         reactions=tuple((key, tuple(told)) for key, told in by_key.items()),
         votes=tuple((names.at(vote.sender, vote.sent_at), vote) for vote in message.votes),
         withdrawn=tuple((r.key, names.at(r.sender, r.sent_at)) for r in message.reactions if r.deleted),
-        via=names.way(message),
+        via=way,
     )
 
 

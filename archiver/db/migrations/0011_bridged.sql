@@ -53,7 +53,7 @@ CREATE TABLE bridge_alarm (
 );
 
 -- Counted on every look at the metrics.
-CREATE INDEX message_unreadable ON message (org) WHERE unreadable IS NOT NULL;
+CREATE INDEX message_unreadable ON message (org) WHERE unreadable LIKE 'bridge:%';
 
 DO $$
 DECLARE
