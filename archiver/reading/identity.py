@@ -100,11 +100,10 @@ class Identities:
         return self._by_user.get(user_id, [])
 
     def at(self, user_id: str, when: datetime) -> Person:
-        """Who an account was at a moment: for each part the latest word of until then, or else the first that came."""
+        """Who an account was at a moment: for each part the latest word of until then; where there was none yet, the first."""
         words = self.of(user_id)
         before = [word.person for word in reversed(words) if word.since <= when]
-        after = [word.person for word in words if word.since > when]
-        return together((*before, *after))
+        return together(before or [word.person for word in words[:1]])
 
 
 def together(words: Iterable[Person]) -> Person:
@@ -118,7 +117,7 @@ def person(record: Record, bridges: Bridges) -> tuple[str, str, Person] | None:
     """(account, origin, who it is) as a record says; None when it says nothing of the kind."""
     if record.type == "m.room.member" and record.state_key:
         name = _text(record.content.get("displayname"))
-        known = _ghost(record.state_key, record.content) if record.state_key in bridges else Person()
+        known = ghost(record.state_key, record.content) if record.state_key in bridges else Person()
         told = Person(name, known.phone, known.lid, known.bsuid)
         # A ghost's ids alone are in its name; what a leave without a name would add is nothing.
         return (record.state_key, MEMBER, told) if name or (known.told and record.content.get("membership") == "join") else None
@@ -138,8 +137,8 @@ def person(record: Record, bridges: Bridges) -> tuple[str, str, Person] | None:
     return (record.sender, MESSAGE, told) if told.told else None
 
 
-def _ghost(user_id: str, content: JsonObject) -> Person:
-    """A ghost's ids, from its Matrix id and its profile."""
+def ghost(user_id: str, content: JsonObject) -> Person:
+    """A ghost's ids, from its Matrix id and from `content`, its profile."""
     found = LOCALPART.match(user_id)
     parts: dict[str, Any] = found.groupdict() if found else {}
     phone = f"+{parts['phone']}" if parts.get("phone") else None

@@ -10,7 +10,7 @@ from typing import Any
 from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.record import Record
 from archiver.ledger.sealing import Vault
-from archiver.reading.identity import Identities, Person, identities, person, together
+from archiver.reading.identity import Identities, Person, ghost, identities, person, together
 from archiver.reading.message import Message
 from archiver.reading.poll import Vote
 from archiver.reading.project import fetch, messages
@@ -203,8 +203,10 @@ class Names:
     def who(self, record: Record) -> Person:
         """Who sent something: what is said with it goes before what was known."""
         told = person(record, self.room.bridges)
-        known = self._known.at(record.sender, record.sent_at)
-        return together((told[2], known)) if told and told[0] == record.sender else known
+        known = [self._known.at(record.sender, record.sent_at)]
+        if record.sender in self.room.bridges:
+            known.append(ghost(record.sender, {}))
+        return together([told[2], *known] if told and told[0] == record.sender else known)
 
     def way(self, message: Message) -> Via | None:
         """How a message came or went."""
