@@ -24,7 +24,7 @@ from archiver.db import Connection
 from archiver.ledger import alarm
 from archiver.ledger.audit import uuid7
 from archiver.ledger.canonical import HostileJson, JsonObject, column
-from archiver.ledger.claims import CLAIMED_SOURCE, PUPPET, believed, claims
+from archiver.ledger.claims import BRIDGE_KEY, CLAIMED_SOURCE, PUPPET, believed, claims
 from archiver.ledger.event import Examined, KeyRing, Rules, examine
 from archiver.ledger.record import (
     COLUMNS,
@@ -308,16 +308,19 @@ class Committer:
     def _doubts(self, event: JsonObject, opened: Opened) -> tuple[str, ...]:
         """What speaks against believing an event, and whether somebody who is no bridge says what only a bridge may say.
 
-        A bridge's own device makes the keys of what it says in the name of its ghosts, and of officials who wrote it on their
-        phones (`fi.mau.double_puppet_source`): such a key is not doubted, and what it opens is the bridge's word.
+        A bridge's own device makes the keys of what it says in the name of its ghosts: such a key is not doubted. So it does of
+        what an official wrote in the network's own app (`fi.mau.double_puppet_source`); whether the room is that official's
+        is for the reader to know, since anybody in it could send the same ciphertext again. What it opens is the bridge's word.
         """
         content, sender = opened.said.get("content") if opened.said else None, event.get("sender")
         if not isinstance(content, dict):
             return opened.doubts
         doubts, bridge = opened.doubts, self._believed(sender)
-        puppet = isinstance(content.get(PUPPET), str) and _server(sender) == _server(opened.giver)
-        if OTHER_SENDER in doubts and self._believed(opened.giver) and (bridge or puppet):
-            doubts, bridge = tuple(doubt for doubt in doubts if doubt != OTHER_SENDER), True
+        if OTHER_SENDER in doubts and self._believed(opened.giver):
+            if bridge:
+                doubts = tuple(doubt for doubt in doubts if doubt != OTHER_SENDER)
+            elif isinstance(content.get(PUPPET), str):
+                doubts, bridge = (*doubts, BRIDGE_KEY), True
         kind = opened.said.get("type") if opened.said else None
         return doubts if bridge or not claims(kind, content) else (*doubts, CLAIMED_SOURCE)
 
@@ -418,10 +421,6 @@ def _sessions(page: Checked) -> set[Ref]:
         if isinstance(session_id, str):
             found.add((page.room_id, column(session_id)))
     return found
-
-
-def _server(user_id: object) -> str:
-    return str(user_id).partition(":")[2]
 
 
 def _is_create(event: JsonObject) -> bool:

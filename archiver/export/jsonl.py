@@ -60,7 +60,7 @@ def line(entry: Entry, portal: dict[str, Any] | None = None) -> dict[str, Any]:
             "by": deletion.by, "at": deletion.at.isoformat(), "reason": deletion.reason, "by_timer": deletion.by_timer,
         } if deletion else None,
         "deleted_before_capture": message.pruned,
-        "doubts": list(record.doubts),
+        "doubts": list(entry.doubts),
         "unreadable": message.unreadable,
         "filled": {
             "event_id": message.filling.event_id, "at": message.filling.at.isoformat(), "was": message.filling.lack,

@@ -12,6 +12,10 @@ from archiver.ledger.canonical import JsonObject
 
 CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it comes from another network
 
+BRIDGE_KEY = (
+    "bridge-key"  # beside the doubt that the key is another account's: it is a bridge's, which says whose words these are
+)
+
 SOURCE = "nl.griffier.source"
 INTERRUPTION = "nl.griffier.interruption"
 ALARM = "nl.griffier.alarm"

@@ -15,7 +15,7 @@ from archiver.reading.message import Message
 from archiver.reading.poll import Vote
 from archiver.reading.project import fetch, messages
 from archiver.reading.rooms import Room
-from archiver.reading.via import CONTACT, SENT, Via, via
+from archiver.reading.via import CONTACT, SENT, Via, doubts, via
 
 PAGE = 200
 EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
@@ -106,6 +106,7 @@ class Entry:
     later_check: LaterCheck | None = None
     read_by: tuple[ReadBy, ...] = ()
     via: Via | None = None  # how it came from another network, or went there
+    doubts: tuple[str, ...] = ()  # what speaks against believing it
 
     @property
     def network(self) -> str:
@@ -280,6 +281,7 @@ def entry(message: Message, names: Names, quotes: dict[str, Quote], media: Any) 
         votes=tuple((names.at(vote.sender, vote.sent_at), vote) for vote in message.votes),
         withdrawn=tuple((r.key, names.at(r.sender, r.sent_at)) for r in message.reactions if r.deleted),
         via=way,
+        doubts=doubts(message, way, names.room),
     )
 
 

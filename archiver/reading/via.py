@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from archiver.ledger.canonical import JsonObject, column
+from archiver.ledger.claims import BRIDGE_KEY
+from archiver.ledger.record import OTHER_SENDER
 from archiver.reading import origin
 from archiver.reading.identity import Person
 from archiver.reading.message import Message
@@ -96,9 +98,19 @@ def _how(message: Message, room: Room, portal: Portal, who: Person) -> str | Non
         return None  # the bridge's own words
     if sender in room.bridges:
         return PHONE if portal.receiver and digits(who.phone) == digits(portal.receiver) else CONTACT
-    if origin.puppet(message.record.content):
+    if origin.puppet(message.record.content) and portal.official in (None, sender):
         return PHONE
     return SENT if message.deliveries or sender == portal.official else None
+
+
+def doubts(message: Message, way: Via | None, room: Room) -> tuple[str, ...]:
+    """What speaks against believing a message: not that a bridge's key was used for what the room's official wrote elsewhere."""
+    told = message.record.doubts
+    if BRIDGE_KEY not in told:
+        return told
+    official = room.portal.official if room.portal else None
+    fine = way is not None and way.how == PHONE and official == message.record.sender
+    return tuple(doubt for doubt in told if doubt != BRIDGE_KEY and not (fine and doubt == OTHER_SENDER))
 
 
 def _history(message: Message, room: Room) -> bool:

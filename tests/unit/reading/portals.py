@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,9 @@ from archiver.capture.commit import Checked, Committer
 from archiver.capture.megolm import Megolm
 from archiver.db import tenant_tx
 from archiver.export.jsonl import line
+from archiver.ledger.claims import BRIDGE_KEY
 from archiver.ledger.event import Rules, examine
+from archiver.ledger.record import OTHER_SENDER, append
 from archiver.reading.project import project_batch
 from archiver.reading.rooms import Room, rooms
 from archiver.reading.timeline import entries
@@ -109,12 +112,19 @@ class Portal:
     def redact(self, target: str, sender: str, reason: str | None = None) -> str:
         return self.add("m.room.redaction", {"redacts": target} | ({"reason": reason} if reason else {}), sender)
 
+    def sealed_by_bridge(self, content: dict[str, Any], sender: str) -> str:
+        """A message whose key is the bridge's while its sender is another."""
+        event_id = self.say(content, sender)
+        self.events[-1] = replace(self.events[-1], doubts=(OTHER_SENDER, BRIDGE_KEY))
+        return event_id
+
     async def keep(self, *, backwards: bool = False) -> None:
         """Commit all of it in one go, or event by event from the newest back; then bring the view up to date."""
         pages = [[each] for each in reversed(self.events)] if backwards else [self.events]
         for page in pages:
             events = tuple((each.event, examine(each.event, Rules("11"), {})) for each in page)
             async with tenant_tx(self.archive.pool, 1) as tx:
+                await append(tx, self.archive.vault, [each for each in page if each.doubts])
                 await self._committer._append(tx, [Checked(self.room_id, Rules("11"), events, ())])
             if backwards:
                 await project(self.archive)

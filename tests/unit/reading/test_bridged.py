@@ -152,6 +152,16 @@ async def test_what_the_official_wrote_on_the_phone_is_the_official_s(portal):
         assert told["doubts"] == []
 
 
+async def test_a_bridge_s_key_is_doubted_unless_the_room_s_own_official_wrote_it_on_the_phone(portal):
+    puppet = {"fi.mau.double_puppet_source": "mautrix-whatsapp"}
+    genuine = portal.sealed_by_bridge(text("akkoord", **puppet), OFFICIAL)
+    copied = portal.sealed_by_bridge(text("akkoord", **puppet), "@collega:x")
+    await portal.keep()
+    lines = await portal.lines()
+    assert (lines[genuine]["doubts"], lines[genuine]["via"]["how"]) == ([], "phone")
+    assert (lines[copied]["doubts"], lines[copied]["via"]) == (["other-sender"], None)
+
+
 async def test_a_relayed_message_s_writer_is_no_more_than_a_name(portal):
     profile = {"id": "u1", "displayname": "Joost Vermeer", "has_fallback": True}
     relayed = portal.say(text("Joost Vermeer: tot zo", **{"com.beeper.per_message_profile": profile}))
