@@ -18,7 +18,8 @@ from archiver.reading.portal import Portal, portal
 STATE = f"""
     SELECT DISTINCT ON (room_id, type, state_key) {COLUMNS} FROM record
     WHERE org = $1 AND state_key IS NOT NULL AND ($2::text IS NULL OR room_id = $2)
-      AND type IN ('m.room.create', 'm.room.name', 'm.room.canonical_alias', 'm.room.member', 'm.room.topic')
+      AND type IN ('m.room.create', 'm.room.name', 'm.room.canonical_alias', 'm.room.member', 'm.room.topic',
+                   'io.element.functional_members')
     ORDER BY room_id, type, state_key, depth DESC, event_id
 """  # noqa: S608 - constants only
 # The last word of each account: what somebody who is no bridge puts in its place does not hide what the bridge said.
@@ -187,9 +188,14 @@ def _name(room_id: str, state: list[Record], members: list[str]) -> str:
 
 
 def _invited(state: list[Record]) -> list[str]:
-    """Who is in a room or invited to it."""
+    """Which people are in a room or invited to it; not who only serves there, as bots and archivers do (MSC4171)."""
+    told = [record.content.get("service_members") for record in state if record.type == "io.element.functional_members"]
+    serving = {user for users in told if isinstance(users, list) for user in users if isinstance(user, str)}
     return [
         record.state_key
         for record in state
-        if record.type == "m.room.member" and record.state_key and record.content.get("membership") in ("join", "invite")
+        if record.type == "m.room.member"
+        and record.state_key
+        and record.state_key not in serving
+        and record.content.get("membership") in ("join", "invite")
     ]
