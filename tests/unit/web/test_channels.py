@@ -24,7 +24,8 @@ WORDS = {
     "en": {
         "room": (
             "via WhatsApp", "to WhatsApp", "NOT delivered", "geen bereik", "code 131026", "This is what the bridge says",
-            "decrypt", "7 days after they are sent", "Disappeared by the conversation", "In this period what was said", "Contacts",
+            "decrypt", "7 days after they are sent", "Disappeared by the conversation", "In this period what was said",
+            "Contacts",
         ),
         "channels": ("Channels", NUMBER, OFFICIAL, "the network told the bridge nothing any more", "still lasting"),
     },
