@@ -36,11 +36,11 @@ class Transcript:
     organisation: str
     made_at: datetime
     made_by: str
-    bridged: Bridged = field(default_factory=Bridged)
     language: str = "nl"
     start: datetime | None = None
     end: datetime | None = None
     progress: Callable[[int], None] = lambda _: None
+    bridged: Bridged = field(default_factory=Bridged)  # what there is to say beside the messages of a portal
 
     async def __aiter__(self) -> AsyncIterator[Entry]:
         done = 0
