@@ -221,6 +221,20 @@ class Names:
         return self.at(way.author if way else record.sender, record.sent_at)
 
 
+async def authors(tx: Connection, vault: Vault, rooms: dict[str, Room], found: Iterable[Message]) -> dict[str, str]:
+    """Event id to the name of whose words a message is, for messages of any rooms."""
+    names: dict[str, Names] = {}
+    told = {}
+    for message in found:
+        record = message.record
+        room = rooms.get(record.room_id)
+        if room is not None:
+            known = names.setdefault(record.room_id, Names(room))
+            await known.read(tx, vault, _accounts(message, room))
+            told[record.event_id] = known.author(message, known.way(message))
+    return told
+
+
 async def _entries(tx: Connection, vault: Vault, names: Names, page: list[Any]) -> list[Entry]:
     room, ids = names.room, [row["event_id"] for row in page]
     records = {record.event_id: record for record in await fetch(tx, vault, [(room.room_id, event_id) for event_id in ids])}

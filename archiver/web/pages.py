@@ -20,7 +20,7 @@ from archiver.reading.channels import channels
 from archiver.reading.interruption import interruptions
 from archiver.reading.rooms import Room
 from archiver.reading.search import search
-from archiver.reading.timeline import Entry, page_before
+from archiver.reading.timeline import Entry, authors, page_before
 from archiver.reading.words import NothingToSearch
 from archiver.web.context import ARCHIVE
 from archiver.web.place import place, read_place
@@ -144,11 +144,12 @@ async def find(request: web.Request) -> web.StreamResponse:
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             found = await search(tx, archive.vault, query)
             rooms = {room.room_id: room for room in await room_list.rooms(tx, archive.vault)}
+            said_by = await authors(tx, archive.vault, rooms, [hit.message for hit in found.hits])
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             await note(tx, archive.vault.org, request["actor"], "search results", shown=found.shown())
     except NothingToSearch:
         return render(request, "search.html", 400, query=query, found=None, names={}, problem=True)
-    return render(request, "search.html", query=query, found=found, names=rooms, problem=False)
+    return render(request, "search.html", query=query, found=found, names=rooms, authors=said_by, problem=False)
 
 
 async def _room(request: web.Request) -> Room:

@@ -1,5 +1,6 @@
 """What the pages say of a conversation on another network, in either language."""
 
+import secrets
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -70,6 +71,19 @@ async def test_nothing_that_a_bridge_writes_becomes_markup(client, archive, room
         answer = await client.get(where)
         assert answer.status == 200
         assert "<script" not in await answer.text()
+
+
+async def test_a_search_names_people_as_they_were_called_then(client, archive, room):
+    portal = await Portal(archive, room).open(**{"nl.griffier.official": OFFICIAL})
+    word = f"dijk{secrets.token_hex(5)}"
+    portal.say(text(word, **{"nl.griffier.source": source("w", sender="+31 97 0102030", from_phone=True)}), BOT, at=1)
+    portal.say(text(f"{word} nogmaals"), CONTACT, at=2)
+    portal.member(CONTACT, "Heel Anders", at=3)
+    await portal.keep()
+    page = await (await client.get(f"/search?q={word}")).text()
+    assert "<bdi>Karin de Wit</bdi>" in page
+    assert "<bdi>Hatice Yıldız (WA)</bdi>" in page
+    assert "<bdi>Heel Anders</bdi>" not in page
 
 
 async def test_a_look_at_the_channels_is_in_the_audit_trail(client, archive):
