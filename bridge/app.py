@@ -24,7 +24,7 @@ from bridge.fetching import Files
 from bridge.ghosts import Ghosts
 from bridge.groups import Groups
 from bridge.health import Health
-from bridge.holding import Holding, heard_in
+from bridge.holding import Holding, heard_after, heard_in
 from bridge.listening import serving, tls
 from bridge.meeting import Meeting
 from bridge.missed import Missed
@@ -116,7 +116,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 place = f"{settings.webhook_host}:{settings.webhook_port}{settings.webhook_path}"
                 log.info("The bridge is ready: webhook on http://%s", place)
                 arrives = office.gate.inward(heard_in(arriving.carry, cloud.read, holding))
-                tasks.create_task(relay.run(INBOX, arrives, arriving.not_carried, stop))
+                gives_up = heard_after(arriving.not_carried, cloud.read, holding)
+                tasks.create_task(relay.run(INBOX, arrives, gives_up, stop))
                 tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry), departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))

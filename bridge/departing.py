@@ -127,7 +127,7 @@ class Departing:
         """Tell the people in the room that a message did not reach WhatsApp."""
         if event["type"] == READ:
             return
-        await self._notices.not_arrived(event["room_id"], event["event_id"], event["event_id"], reason)
+        await self._notices.not_arrived(event["room_id"], _about(event), event["event_id"], reason)
 
     async def _said(self, portal: Portal, event: dict[str, Any]) -> str:
         event_id: str = event["event_id"]
@@ -343,6 +343,15 @@ class Departing:
 def _ours(content: Any) -> bool:
     """Whether the bridge itself said this in the official's name: what was typed on the phone is at WhatsApp already."""
     return isinstance(content, dict) and not {SOURCE, "fi.mau.double_puppet_source"}.isdisjoint(content)
+
+
+def _about(event: dict[str, Any]) -> str:
+    """The message that people see: of a reaction or a deletion, what it is about."""
+    if event["type"] == "m.room.redaction":
+        return _redacts(event)
+    relation = event["content"].get("m.relates_to") if isinstance(event.get("content"), dict) else None
+    target = relation.get("event_id") if event["type"] == "m.reaction" and isinstance(relation, dict) else None
+    return str(target or event["event_id"])
 
 
 def _redacts(event: dict[str, Any]) -> str:

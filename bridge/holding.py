@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bridge.lanes import GiveUp, Work
 from bridge.network import Incoming, NetworkError, NotUnderstood, Told
 from bridge.notices import Notices, two
 from bridge.portal import Portal, Portals
-from bridge.relay import Relay, Work
+from bridge.relay import Relay
 from bridge.templates import Offers
 from bridge.window import Window
 
@@ -83,8 +84,27 @@ def heard_in(carry: Work, read: Callable[[dict[str, Any]], Told], holding: Holdi
 
     async def work(change: dict[str, Any]) -> str:
         state = await carry(change)
-        if state == "done" and change.get("kind") == "messages" and isinstance(said := read(change), Incoming):
-            await holding.heard(said)
+        if state == "done":
+            await _hear(change, read, holding)
         return state
 
     return work
+
+
+def heard_after(give_up: GiveUp, read: Callable[[dict[str, Any]], Told], holding: Holding) -> GiveUp:
+    """Give changes up, and hear even so that the other side said something."""
+
+    async def work(change: dict[str, Any], reason: str) -> None:
+        await give_up(change, reason)
+        await _hear(change, read, holding)
+
+    return work
+
+
+async def _hear(change: dict[str, Any], read: Callable[[dict[str, Any]], Told], holding: Holding) -> None:
+    try:
+        said = read(change) if change.get("kind") == "messages" else None
+    except NotUnderstood:
+        return
+    if isinstance(said, Incoming):
+        await holding.heard(said)

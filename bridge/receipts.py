@@ -44,6 +44,7 @@ NEWEST = """
       AND carried_at > coalesce((SELECT carried_at FROM seen WHERE room_id = $1), '-infinity')
     ORDER BY carried_at DESC LIMIT 1
 """
+REACTION = "SELECT target FROM reaction WHERE event_id = $1"
 SEEN = """
     INSERT INTO seen (room_id, carried_at) VALUES ($1, $2)
     ON CONFLICT (room_id) DO UPDATE SET carried_at = greatest(seen.carried_at, excluded.carried_at)
@@ -134,7 +135,9 @@ class Receipts:
             await self._holding.explain(portal, row["event_id"])
             await self._relay.hold(row["event_id"])
             return
-        await self._notices.not_arrived(row["room_id"], row["event_id"], receipt.message_id, reason)
+        target = await self._pool.fetchval(REACTION, row["event_id"])  # people see what a reaction is about, not the reaction
+        about = (await self._relay.event_of(receipt.number_id, target) if target else None) or row["event_id"]
+        await self._notices.not_arrived(row["room_id"], about, receipt.message_id, reason)
 
     async def _read(self, ghost: Account, room_id: str, event_id: str) -> None:
         try:

@@ -17,7 +17,7 @@ from bridge.lanes import Alarm, GiveUp, Lanes, Work
 from bridge.queues import INBOX, OUTBOX, Queue
 from bridge.sealing import Seal
 
-__all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "Work", "column"]
+__all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "column"]
 
 log = logging.getLogger(__name__)
 

@@ -374,6 +374,18 @@ async def test_a_refusal_is_shown_on_the_message_in_plain_words(bridge):
     assert all(" · " in one["message"] for one in told)
 
 
+async def test_a_reaction_that_was_refused_is_told_of_under_what_it_is_about(bridge):
+    target = await bridge.text("goed?")
+    for how in ("answer", "failed"):
+        await bridge.sim.ask("/sim/faults", {"on": "send", "how": how, "code": 131009})
+        relation = {"rel_type": "m.annotation", "event_id": target, "key": "👍"}
+        await bridge.say({"m.relates_to": relation}, "m.reaction")
+        await bridge.webhooks()
+    told = [content for kind, content in bridge.matrix.said.values() if kind == "m.room.message"]
+    assert [one["m.relates_to"]["m.in_reply_to"]["event_id"] for one in told] == [target, target]
+    assert all("te oud of verwijderd" in one["body"] for one in told)
+
+
 async def test_an_expired_token_makes_messages_wait_and_is_told_once(bridge):
     await bridge.sim.ask("/sim/faults", {"on": "send", "code": 190, "count": 1})
     first = await bridge.text("wacht even")
