@@ -1,4 +1,4 @@
-"""A database of the bridge's own for each test, in a real Postgres."""
+"""What the bridge's unit tests share: a database of its own for each test in a real Postgres, and a simulator of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+
+from tests.unit.bridge.simulated import Sim, simulated
 
 
 @pytest.fixture
@@ -25,3 +27,10 @@ async def bridge_url(postgres_url: str) -> AsyncIterator[str]:
     yield url
     await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await owner.close()
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[Sim]:
+    """A simulator of its own, and its webhook."""
+    async with simulated() as running:
+        yield running
