@@ -25,6 +25,7 @@ from bridge.ghosts import Ghosts
 from bridge.groups import Groups
 from bridge.health import Health
 from bridge.meeting import Meeting
+from bridge.missed import Missed
 from bridge.missing import MissingFiles
 from bridge.network import ContactSynced, GroupChanged
 from bridge.network.cloud import Cloud
@@ -61,7 +62,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             ContactSynced: Contacts(address_book, meeting).carry,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
-        departing = Departing(numbers, accounts, portals, relay, cloud)
+        missed = Missed(accounts.bot, pool)
+        departing = Departing(numbers, accounts, portals, relay, cloud, missed)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay).routes())
         outside.add_routes(Health(settings, pool, accounts, relay).routes())
@@ -81,6 +83,8 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
+                if settings.encryption:
+                    tasks.create_task(missed.run(stop))
         finally:
             await accounts.close()
 

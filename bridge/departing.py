@@ -12,6 +12,7 @@ from mautrix.types import JSON, EncryptedEvent, SerializerError
 
 from bridge import attachments
 from bridge.accounts import Accounts
+from bridge.missed import Missed
 from bridge.network import Network, NotUnderstood, NotYet, Outgoing
 from bridge.numbers import Numbers
 from bridge.portal import Portals
@@ -23,12 +24,15 @@ log = logging.getLogger(__name__)
 class Departing:
     """Carries events over, one at a time in a room."""
 
-    def __init__(self, numbers: Numbers, accounts: Accounts, portals: Portals, relay: Relay, network: Network) -> None:
+    def __init__(
+        self, numbers: Numbers, accounts: Accounts, portals: Portals, relay: Relay, network: Network, missed: Missed
+    ) -> None:
         self._numbers = numbers
         self._accounts = accounts
         self._portals = portals
         self._relay = relay
         self._network = network
+        self._missed = missed
 
     async def wanted(self, event: dict[str, Any]) -> bool:
         """Whether an event is something an official said in a portal."""
@@ -49,7 +53,7 @@ class Departing:
         kind, content = event["type"], event.get("content", {})
         if kind == "m.room.encrypted":
             try:
-                decrypted = await self._accounts.bot.olm.decrypt_megolm_event(EncryptedEvent.deserialize(cast("JSON", event)))
+                decrypted = await self._decrypted(EncryptedEvent.deserialize(cast("JSON", event)))
                 kind, content = str(decrypted.type), decrypted.content.serialize()
             except DecryptionError as error:
                 raise NotYet(f"het kan niet worden gelezen · it can't be read ({type(error).__name__})") from None
@@ -64,6 +68,15 @@ class Departing:
         message_id = await self._network.send(portal.number_id, message)
         await self._relay.carried(portal.number_id, message_id, event["room_id"], event["event_id"])
         return "done"
+
+    async def _decrypted(self, event: EncryptedEvent) -> Any:
+        """What an event says; when its key did not come, it is asked for first. Raises DecryptionError."""
+        try:
+            return await self._accounts.bot.olm.decrypt_megolm_event(event)
+        except DecryptionError:
+            if not await self._missed.fetch():
+                raise
+        return await self._accounts.bot.olm.decrypt_megolm_event(event)
 
     async def not_sent(self, event: dict[str, Any], reason: str) -> None:
         """Tell the people in the room that a message did not reach WhatsApp."""

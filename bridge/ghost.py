@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import time
 from contextlib import AbstractAsyncContextManager
@@ -37,6 +38,7 @@ from mautrix.util.async_db.database import conn_var
 log = logging.getLogger(__name__)
 
 MEGOLM = "m.megolm.v1.aes-sha2"
+TAKE = "INSERT INTO key_taken (account, digest) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
 LIFE = 60.0  # seconds that what is known of devices is believed, should a change not be told
 
 
@@ -55,6 +57,10 @@ class Encrypted(StateStore):
 
 class Store(PgCryptoStore):
     """mautrix's store, of which what is held in memory can be let go."""
+
+    async def take(self, digest: bytes) -> bool:
+        """Note that a key message has been taken; returns whether it is new."""
+        return bool(await self.db.fetchval(TAKE, self.account_id, digest))
 
     def together(self) -> AbstractAsyncContextManager[None]:
         """What is stored in the block is committed at its end, or nothing of it."""
@@ -79,10 +85,22 @@ class Devices:
 
     def __init__(self) -> None:
         self.changes = 0
+        self._asked: dict[UserID, float] = {}
 
     def changed(self) -> None:
         """A device may have come, gone or changed."""
         self.changes += 1
+
+    async def to_ask(self, users: list[UserID], store: PgCryptoStore) -> list[UserID]:
+        """Whose devices are not known, or were asked for too long ago."""
+        since = time.monotonic() - LIFE
+        return [user for user in users if self._asked.get(user, -LIFE) <= since or await store.get_devices(user) is None]
+
+    def asked(self, users: list[UserID]) -> None:
+        """Their devices are known now."""
+        if len(self._asked) > 10_000:
+            self._asked.clear()
+        self._asked |= dict.fromkeys(users, time.monotonic())
 
 
 class Account:
@@ -142,6 +160,7 @@ class Account:
         """
         if event.get("to_device_id") not in (None, self.client.device_id):
             return  # another device of an official's, and none of ours
+        digest = hashlib.sha256(json.dumps([event.get("sender"), event.get("content")], sort_keys=True).encode()).digest()
         async with self._taking:
             try:
                 if self._ahead:
@@ -149,12 +168,14 @@ class Account:
                 self._ahead = True
                 received = ASToDeviceEvent.deserialize(cast("JSON", event))
                 async with self.store.together():
-                    await self.olm.handle_as_to_device_event(cast("ASToDeviceEvent", received))
+                    if await self.store.take(digest):
+                        await self.olm.handle_as_to_device_event(cast("ASToDeviceEvent", received))
                 self._ahead = False
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                raise  # not stored: Synapse delivers the transaction again
+                raise  # not stored: it comes again
             except Exception as error:
                 log.warning("A key message from %s can't be used: %s", event.get("sender"), type(error).__name__)
+                await self.store.take(digest)
 
     async def _as_stored(self) -> None:
         """Go back to what is in the database, from what was only in memory."""
@@ -199,9 +220,11 @@ class Account:
         if changes == self._devices.changes and time.monotonic() < until:
             return fingerprint
         changes = self._devices.changes
-        unknown = [member for member in members if await self.store.get_devices(UserID(member)) is None]
+        # What is told to us of devices can be lost as keys can (bridge/missed.py): now and then it is asked for all the same.
+        unknown = await self._devices.to_ask([UserID(member) for member in members], self.store)
         if unknown:
-            await self.olm._fetch_keys([UserID(member) for member in unknown], include_untracked=True)
+            await self.olm._fetch_keys(unknown, include_untracked=True)
+            self._devices.asked(unknown)
         devices = []
         for member in sorted(members):
             known = await self.store.get_devices(UserID(member)) or {}

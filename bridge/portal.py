@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from bridge.relay import column
 from bridge.rooms import Conversation, timer
 from bridge.settings import Bridge
 
+log = logging.getLogger(__name__)
+
 COLUMNS = 'room_id, number_id, contact, encrypted, person, is_group AS "group", timer'
 BY_ROOM = f"SELECT {COLUMNS} FROM portal WHERE room_id = $1"  # noqa: S608 - our own constants, here and below
 FIND = f"""
@@ -33,7 +36,10 @@ ADOPT = f"""
     UPDATE portal SET person = $2
     WHERE number_id = $1 AND person IS NULL AND NOT is_group AND closed_at IS NULL AND contact = ANY($3) RETURNING {COLUMNS}
 """  # noqa: S608
+BEGIN = "INSERT INTO portal_begun (number_id, contact) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
+STRANGE = "SELECT room_id FROM unnest($1::text[]) AS room_id EXCEPT SELECT room_id FROM portal"
 ADD = """
+    WITH begun AS (DELETE FROM portal_begun WHERE number_id = $2 AND contact = $3)
     INSERT INTO portal (room_id, number_id, contact, encrypted, person, is_group, shown) VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT DO NOTHING
 """
@@ -133,8 +139,11 @@ class Portals:
         }
         # From room version 12 on the creator's power is implied, and may not be written down.
         body["room_version"] = "11"
-        answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
-        room_id = str(answer["room_id"])
+        first = await self._pool.fetchval(BEGIN, number_id, column(contact))
+        room_id = "" if first else await self._begun(state["m.bridge", self._key]["channel"])
+        if not room_id:
+            answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
+            room_id = str(answer["room_id"])
         for ghost in ghosts:
             await ghost.call(Method.POST, Path.v3.rooms[room_id].join)
             self._present.add((room_id, ghost.user_id))
@@ -146,6 +155,23 @@ class Portals:
                 ADD, room_id, number_id, made.contact, made.encrypted, person, made.group, conversation.digest()
             )
         return made
+
+    async def _begun(self, channel: dict[str, Any]) -> str:
+        """The room that was made for a conversation when we were ended before we noted it; "" when there is none."""
+        bot = self._accounts.bot
+        joined = (await bot.call(Method.GET, Path.v3.joined_rooms)).get("joined_rooms", [])
+        for row in await self._pool.fetch(STRANGE, joined):
+            try:
+                told = await bot.call(Method.GET, Path.v3.rooms[row["room_id"]].state["m.bridge"][self._key])
+            except MatrixRequestError as error:
+                if error.http_status not in (403, 404):
+                    raise
+                continue  # no room of ours, or not wholly made
+            there = told.get("channel")
+            if isinstance(there, dict) and all(there.get(name) == channel[name] for name in ("id", "fi.mau.receiver")):
+                log.warning("The room %s was made before a crash: it is used.", row["room_id"])
+                return str(row["room_id"])
+        return ""
 
     async def show(self, portal: Portal, contact: str, conversation: Conversation) -> None:
         """Have the room say of itself what is true now: names and numbers change."""

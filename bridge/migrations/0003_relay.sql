@@ -21,3 +21,19 @@ CREATE INDEX IF NOT EXISTS inbox_problem ON inbox (state) WHERE problem IS NOT N
 CREATE INDEX IF NOT EXISTS outbox_problem ON outbox (state) WHERE problem IS NOT NULL AND state IN ('kept', 'failed');
 CREATE INDEX IF NOT EXISTS inbox_done ON inbox (finished_at) WHERE state = 'done' AND sealed IS NOT NULL;
 CREATE INDEX IF NOT EXISTS outbox_done ON outbox (finished_at) WHERE state = 'done' AND sealed IS NOT NULL;
+
+-- A room that is being made: should we be ended before we know its id, it is looked for, not made twice.
+CREATE TABLE IF NOT EXISTS portal_begun (
+    number_id     text NOT NULL,
+    contact       text NOT NULL,
+    PRIMARY KEY (number_id, contact)
+);
+
+-- Key messages that have been taken, or could not be used: they come by two ways (bridge/missed.py), and count once.
+CREATE TABLE IF NOT EXISTS key_taken (
+    account       text NOT NULL,
+    digest        bytea NOT NULL,
+    taken_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account, digest)
+);
+CREATE INDEX IF NOT EXISTS key_taken_at ON key_taken (taken_at);
