@@ -45,7 +45,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
         portals = Portals(settings, pool, numbers, accounts)
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud)
-        missed = Missed(accounts.bot, pool)
+        missed = Missed(accounts, portals.members)
         departing = Departing(numbers, accounts, portals, relay, cloud, missed)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay).routes())
@@ -64,8 +64,6 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.run(INBOX, arriving.carry, arriving.not_carried, stop))
                 tasks.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
-                if settings.encryption:
-                    tasks.create_task(missed.run(stop))
         finally:
             await accounts.close()
 
