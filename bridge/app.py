@@ -70,8 +70,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             account=numbers.account,
         )
         portals, persons, late = Portals(settings, pool, numbers, accounts), Persons(pool), MissingFiles(pool, seal)
-        missed = Missed(accounts.bot, pool)
-        opening = Opening(accounts.bot, missed)
+        opening = Opening(accounts.bot, Missed(accounts, portals.members))
         office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, opening, http)
         address_book, ghosts, files = AddressBook(pool, seal), Ghosts(accounts, persons), Files(pool, seal, cloud)
         meeting = Meeting(settings, numbers, accounts, portals, persons, ghosts, address_book)
@@ -122,8 +121,6 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
-                if settings.encryption:
-                    tasks.create_task(missed.run(stop))
         finally:
             await accounts.close()
 
@@ -156,7 +153,7 @@ async def connect_account(settings: Bridge, waba_id: str, token: str, secret: st
         numbers, accounts = Numbers(settings), Accounts(settings, crypto)
         cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
         portals, relay = Portals(settings, pool, numbers, accounts), Relay(pool, seal)
-        opening = Opening(accounts.bot, Missed(accounts.bot, pool))
+        opening = Opening(accounts.bot, Missed(accounts, portals.members))
         office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, opening, http)
         try:
             await numbers.load(pool, seal)

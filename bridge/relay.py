@@ -68,6 +68,7 @@ RETRY = """
     UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL
     WHERE id = ANY($1) AND state IN ('failed', 'kept') AND problem IS NOT NULL AND sealed IS NOT NULL RETURNING {lane}
 """
+FORGET_KEYS = "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'"
 FORGET = """
     UPDATE {table} SET sealed = NULL WHERE id IN (
         SELECT id FROM {table} WHERE state = 'done' AND sealed IS NOT NULL AND finished_at < now() - make_interval(days => $1)
@@ -234,6 +235,7 @@ class Relay:
         """Delete what was in items that are done for `keep` days, every hour, until told to stop."""
         while not stop.is_set():
             try:
+                await self._pool.execute(FORGET_KEYS)
                 for queue in (INBOX, OUTBOX):
                     while not stop.is_set() and await self._forget(queue):
                         pass
