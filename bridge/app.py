@@ -24,19 +24,27 @@ from bridge.fetching import Files
 from bridge.ghosts import Ghosts
 from bridge.groups import Groups
 from bridge.health import Health
+from bridge.holding import Holding, heard_after, heard_in
+from bridge.listening import serving, tls
 from bridge.meeting import Meeting
 from bridge.missed import Missed
 from bridge.missing import MissingFiles
-from bridge.network import ContactSynced, GroupChanged
+from bridge.network import ContactSynced, GroupChanged, Receipt
 from bridge.network.cloud import Cloud
+from bridge.notices import Notices
 from bridge.numbers import Numbers
+from bridge.office import Office
+from bridge.opening import Opening
 from bridge.persons import Persons
 from bridge.portal import Portals
+from bridge.receipts import Reading, Receipts
 from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
+from bridge.templates import Offers
 from bridge.transactions import Transactions
 from bridge.webhook import Webhook
+from bridge.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -52,34 +60,65 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
     async with _opened(settings) as (pool, crypto, http):
         pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
         numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
-        cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
+        cloud = Cloud(
+            http,
+            settings.graph_url,
+            settings.graph_version,
+            numbers.token,
+            settings.media_max_bytes,
+            per_second=numbers.per_second,
+            account=numbers.account,
+        )
         portals, persons, late = Portals(settings, pool, numbers, accounts), Persons(pool), MissingFiles(pool, seal)
+        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, http)
         address_book, ghosts, files = AddressBook(pool, seal), Ghosts(accounts, persons), Files(pool, seal, cloud)
         meeting = Meeting(settings, numbers, accounts, portals, persons, ghosts, address_book)
+        notices, window = Notices(pool, accounts, portals), Window(pool)
+        offers = Offers(pool, notices, cloud.templates)
+        holding = Holding(portals, relay, notices, offers, window)
+        receipts = Receipts(pool, portals, relay, cloud, notices, holding, window, ghosts.known)
+        reading = Reading(pool, cloud, accounts)
         # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
         handlers: dict[type, Callable[[Any], Awaitable[str]]] = {
+            Receipt: receipts.take,
             GroupChanged: Groups(numbers, accounts, portals, persons, ghosts, meeting, files).carry,
             ContactSynced: Contacts(address_book, meeting).carry,
+            **office.handlers,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
         missed = Missed(accounts.bot, pool)
-        departing = Departing(numbers, accounts, portals, relay, cloud, missed)
+        opening = Opening(accounts.bot, missed)
+        departing = Departing(
+            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
+        )
         outside = web.Application()
-        outside.add_routes(Webhook(settings, cloud, relay).routes())
-        outside.add_routes(Health(settings, pool, accounts, relay).routes())
+        outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
+        outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
-        homeserver.add_routes(Transactions(settings, accounts, portals.members, departing, relay).routes())
+        homeserver.add_routes(
+            Transactions(settings, accounts, portals.members, departing, reading, relay, office.management).routes()
+        )
         try:
+            await office.start()
             await accounts.start()
             async with (
-                _serving(outside, settings.webhook_host, settings.webhook_port),
-                _serving(homeserver, settings.listen_host, settings.listen_port),
+                serving(
+                    outside,
+                    settings.webhook_host,
+                    settings.webhook_port,
+                    context=tls(settings),
+                    patience=settings.webhook_timeout,
+                ),
+                serving(homeserver, settings.listen_host, settings.listen_port),
+                office.open(stop),
                 asyncio.TaskGroup() as tasks,
             ):
                 place = f"{settings.webhook_host}:{settings.webhook_port}{settings.webhook_path}"
                 log.info("The bridge is ready: webhook on http://%s", place)
-                tasks.create_task(relay.run(INBOX, arriving.carry, arriving.not_carried, stop))
-                tasks.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
+                arrives = office.gate.inward(heard_in(arriving.carry, cloud.read, holding))
+                gives_up = heard_after(arriving.not_carried, cloud.read, holding)
+                tasks.create_task(relay.run(INBOX, arrives, gives_up, stop))
+                tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry), departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
@@ -110,12 +149,16 @@ async def _as_it_is(connection: asyncpg.Connection) -> None:
     """Nothing of ours changes a connection: cleaning it after each statement would take as long as the statement."""
 
 
-@asynccontextmanager
-async def _serving(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield
-    finally:
-        await runner.cleanup()
+async def connect_account(settings: Bridge, waba_id: str, token: str, secret: str, by: str) -> list[dict[str, str]]:
+    """Connect a business account without a running bridge; returns its numbers. Raises Refusal, SettingsError."""
+    seal = Seal.load(settings.key_file)
+    async with _opened(settings) as (pool, crypto, http):
+        numbers, accounts = Numbers(settings), Accounts(settings, crypto)
+        cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
+        portals, relay = Portals(settings, pool, numbers, accounts), Relay(pool, seal)
+        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, http)
+        try:
+            await numbers.load(pool, seal)
+            return await office.administration.connect(waba_id, token, secret, "", by)
+        finally:
+            await accounts.close()

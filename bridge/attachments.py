@@ -49,4 +49,5 @@ async def download(account: Account, content: dict[str, Any]) -> tuple[Media, by
         data = decrypt_attachment(data, described.key.key, described.hashes["sha256"], described.iv)
     kind = info.get("mimetype") if isinstance(info, dict) else None
     name = str(content.get("filename") or content.get("body") or "bestand")
-    return Media(str(kind or "application/octet-stream"), name), data
+    voice = any(f"{prefix}.voice" in content for prefix in ("m", "org.matrix.msc3245", "org.matrix.msc2516"))
+    return Media(str(kind or "application/octet-stream"), name, voice=voice), data

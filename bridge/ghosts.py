@@ -10,6 +10,7 @@ from mautrix.errors import MatrixRequestError
 
 from bridge.accounts import Accounts, clean
 from bridge.ghost import Account
+from bridge.network import Named
 from bridge.persons import Person, Persons
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ class Ghosts:
             await self._identify(account, identifiers)
             await self._persons.keep_shown(person, profile)
         return account
+
+    async def known(self, number_id: str, named: Named) -> Account | None:
+        """The ghost of somebody whom a number knows by these names; None for a stranger."""
+        person = await self._persons.find(number_id, named)
+        return await self._accounts.ghost(person.localpart) if person is not None else None
 
     async def _identify(self, account: Account, identifiers: list[str]) -> None:
         """Their number, where the homeserver keeps such fields (MSC4133); the bridge needs it for nothing."""

@@ -36,6 +36,7 @@ ADOPT = f"""
     UPDATE portal SET person = $2
     WHERE number_id = $1 AND person IS NULL AND NOT is_group AND closed_at IS NULL AND contact = ANY($3) RETURNING {COLUMNS}
 """  # noqa: S608
+# Noted before a room is made: when we were ended between making it and noting it, it is looked for.
 BEGIN = "INSERT INTO portal_begun (number_id, contact) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
 STRANGE = "SELECT room_id FROM unnest($1::text[]) AS room_id EXCEPT SELECT room_id FROM portal"
 ADD = """

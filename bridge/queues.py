@@ -22,7 +22,7 @@ class Queue:
     def _columns(self) -> str:
         marks = (
             "started_at IS NOT NULL AS started, unsure_until IS NOT NULL AS settled,"
-            " EXISTS (SELECT FROM carried WHERE carried.event_id = item.event_id) AS carried"
+            " coalesce((SELECT count(*) >= max(parts) FROM carried WHERE carried.event_id = item.event_id), false) AS carried"
             if self.marks
             else "false AS started, false AS settled, false AS carried"
         )

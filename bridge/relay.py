@@ -37,7 +37,8 @@ REJECT = "INSERT INTO rejected (reason, sealed, digest) VALUES ($1, $2, $3) ON C
 # Whoever waits beside its conversation for this message may go on.
 CARRY = """
     WITH carry AS (
-        INSERT INTO carried (number_id, message_id, room_id, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+        INSERT INTO carried (number_id, message_id, room_id, event_id, part, parts) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT DO NOTHING
     ), into_matrix AS (
         UPDATE inbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING conversation
     ), into_whatsapp AS (
@@ -45,13 +46,23 @@ CARRY = """
     )
     SELECT 'inbox', conversation FROM into_matrix UNION ALL SELECT 'outbox', room_id FROM into_whatsapp
 """
+# What became several messages is settled by its own carrying over, which sees that all of them went.
 TOLD = """
     WITH item AS (
         UPDATE outbox SET state = 'done', problem = NULL, finished_at = now(), started_at = NULL, unsure_until = NULL
-        WHERE event_id = $1 AND state IN ('waiting', 'aside', 'failed') RETURNING room_id
+        WHERE event_id = $1 AND $2 = 1 AND state IN ('waiting', 'aside', 'failed') RETURNING room_id
     )
     SELECT portal.number_id, outbox.room_id, EXISTS (SELECT FROM item) AS settled
     FROM outbox JOIN portal USING (room_id) WHERE event_id = $1
+"""
+PARTS = """
+    SELECT part, message_id FROM carried WHERE event_id = $1 AND NOT EXISTS (
+        SELECT FROM delivery WHERE delivery.number_id = carried.number_id AND delivery.message_id = carried.message_id
+                               AND delivery.state = 'failed')
+"""
+RELEASE = """
+    UPDATE outbox SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, problem = NULL
+    WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING room_id
 """
 RETRY = """
     UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL
@@ -116,14 +127,16 @@ class Relay:
         new = await self._pool.fetch(ADD_OUT, *columns(rows))
         self._put(OUTBOX, [row["room_id"] for row in new])
 
-    async def carried(self, number_id: str, message_id: str, room_id: str, event_id: str) -> None:
-        """Remember which WhatsApp message is which Matrix event.
+    async def carried(
+        self, number_id: str, message_id: str, room_id: str, event_id: str, place: tuple[int, int] = (1, 1)
+    ) -> None:
+        """Remember which WhatsApp message is which Matrix event, or which part of how many of it.
 
         It has been carried over, which nobody else knows: while the database is away, this waits for it.
         """
         while True:
             try:
-                woken = await self._pool.fetch(CARRY, number_id, column(message_id), room_id, event_id)
+                woken = await self._pool.fetch(CARRY, number_id, column(message_id), room_id, event_id, *place)
                 break
             except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("What was carried over can't be noted (%s); trying again.", type(error).__name__)
@@ -131,29 +144,57 @@ class Relay:
         for queue in (INBOX, OUTBOX):
             self._put(queue, [lane for table, lane in woken if table == queue.table])
 
-    async def told(self, event_id: str, message_id: str) -> bool:
+    async def told(self, key: str, message_id: str) -> bool:
         """WhatsApp tells, in a status, that it has the message of this event under this id; returns whether the event is ours.
 
         When we were ended between giving it to WhatsApp and noting its answer, it is this that keeps it from being sent twice.
+        `key`: the event's id; for one of several messages followed by which it is of how many: "$… 2/3".
         """
-        row = await self._pool.fetchrow(TOLD, column(event_id))
+        event_id, place = _place(key)
+        row = await self._pool.fetchrow(TOLD, column(event_id), place[1])
         if row is None:
             return False
-        await self.carried(row["number_id"], message_id, row["room_id"], event_id)
+        await self.carried(row["number_id"], message_id, row["room_id"], event_id, place)
         if row["settled"]:
             self._put(OUTBOX, [row["room_id"]])
         return True
 
     async def event_of(self, number_id: str, message_id: str) -> str | None:
         """The Matrix event of a WhatsApp message."""
-        query = "SELECT event_id FROM carried WHERE number_id = $1 AND message_id = $2"
+        query = "SELECT coalesce(shown, event_id) FROM carried WHERE number_id = $1 AND message_id = $2"
         found: str | None = await self._pool.fetchval(query, number_id, column(message_id))
         return found
 
+    async def place_of(self, number_id: str, message_id: str) -> tuple[str, str] | None:
+        """The room and the Matrix event of a WhatsApp message."""
+        query = "SELECT room_id, event_id FROM carried WHERE number_id = $1 AND message_id = $2"
+        row = await self._pool.fetchrow(query, number_id, column(message_id))
+        return (row["room_id"], row["event_id"]) if row else None
+
     async def message_of(self, event_id: str) -> str | None:
         """The WhatsApp message of a Matrix event."""
-        found: str | None = await self._pool.fetchval("SELECT message_id FROM carried WHERE event_id = $1", column(event_id))
+        query = "SELECT message_id FROM carried WHERE event_id = $1 OR shown = $1 ORDER BY part, carried_at DESC LIMIT 1"
+        found: str | None = await self._pool.fetchval(query, column(event_id))
         return found
+
+    async def parts_of(self, event_id: str) -> dict[int, str]:
+        """The WhatsApp messages that an event became, by their place; without those that WhatsApp could not deliver."""
+        return {row["part"]: row["message_id"] for row in await self._pool.fetch(PARTS, column(event_id))}
+
+    async def hold(self, event_id: str) -> None:
+        """Keep an event that was sent and then refused, to be sent again when its room is released."""
+        await self._pool.execute("UPDATE outbox SET state = 'held' WHERE event_id = $1 AND sealed IS NOT NULL", column(event_id))
+
+    async def release(self, room_id: str) -> int:
+        """Send what was held in a room, in its own order; returns how much that is."""
+        rows = await self._pool.fetch(RELEASE, column(room_id))
+        self._put(OUTBOX, [row["room_id"] for row in rows])
+        return len(rows)
+
+    async def held(self, room_id: str) -> int:
+        """How much is held in a room."""
+        query = "SELECT count(*) FROM outbox WHERE room_id = $1 AND state = 'held'"
+        return int(await self._pool.fetchval(query, column(room_id)))
 
     async def reaction_of(self, number_id: str, target: str, sender: str) -> str | None:
         """The event of somebody's present reaction to a WhatsApp message: there is at most one of each person."""
@@ -214,6 +255,15 @@ class Relay:
 
     def _close(self, value: dict[str, Any], key: str) -> bytes:
         return self._seal.close(json.dumps(value).encode(), column(key))
+
+
+def _place(key: str) -> tuple[str, tuple[int, int]]:
+    """The event that a key names, and which of how many messages of it."""
+    event_id, _, place = key.partition(" ")
+    number, _, of = place.partition("/")
+    if number.isdecimal() and of.isdecimal() and len(place) < 12 and 0 < int(number) <= int(of) < 32_768:
+        return event_id, (int(number), int(of))
+    return event_id, (1, 1)
 
 
 def column(text: str) -> str:

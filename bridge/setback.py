@@ -8,7 +8,7 @@ from typing import Literal
 import aiohttp
 from mautrix.errors import MatrixConnectionError, MatrixRequestError
 
-from bridge.network import NetworkError, NotUnderstood, NotYet
+from bridge.network import Held, NetworkError, NotUnderstood, NotYet
 
 NOT_YET = 120.0  # seconds that a message waits for what it needs
 GIVE_UP = 48 * 3600.0  # seconds that a message waits for a network or a homeserver that is away
@@ -41,6 +41,8 @@ def setback(error: Exception, attempt: int, waited: float, chance: float) -> Set
     probing = min(PROBE, max(0.5, waited)) * jitter  # as long again as it has lasted
     if isinstance(error, NotUnderstood):
         return Setback("kept")
+    if isinstance(error, Held):
+        return Setback("waiting", PROBE, counted=False)
     if isinstance(error, NotYet):
         if waited >= NOT_YET:
             return Setback("kept")
@@ -79,7 +81,7 @@ def _away(error: Exception) -> bool:
 
 def reason(error: Exception) -> str:
     """What went wrong, in words that hold nothing of the message (promise 7): only our own errors speak for themselves."""
-    if isinstance(error, NetworkError | NotUnderstood | NotYet):
+    if isinstance(error, NetworkError | NotUnderstood | NotYet | Held):
         return str(error)
     code = getattr(error, "errcode", None)
     return f"{type(error).__name__} {code}" if isinstance(code, str) else type(error).__name__

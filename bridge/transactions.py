@@ -11,7 +11,9 @@ from mautrix.types import JSON, DeviceLists, DeviceOTKCount
 
 from bridge.accounts import Accounts
 from bridge.departing import Departing
+from bridge.management import Management
 from bridge.members import Members
+from bridge.receipts import Reading
 from bridge.relay import Relay
 from bridge.settings import Bridge
 
@@ -21,12 +23,23 @@ log = logging.getLogger(__name__)
 class Transactions:
     """The application service, as Synapse sees it."""
 
-    def __init__(self, settings: Bridge, accounts: Accounts, members: Members, departing: Departing, relay: Relay) -> None:
+    def __init__(
+        self,
+        settings: Bridge,
+        accounts: Accounts,
+        members: Members,
+        departing: Departing,
+        reading: Reading,
+        relay: Relay,
+        management: Management,
+    ) -> None:
         self._settings = settings
         self._accounts = accounts
         self._members = members
         self._departing = departing
+        self._reading = reading
         self._relay = relay
+        self._management = management
 
     def routes(self) -> list[web.RouteDef]:
         """Where it answers; the second is how older homeservers call."""
@@ -57,6 +70,9 @@ class Transactions:
                     await self._top_up(user_id, device_id, int(counts.get("signed_curve25519", 0)))
         except Exception as error:
             log.warning("Devices could not be brought up to date: %s", type(error).__name__)
+        await self._commit_said(told)
+        if self._settings.send_read_receipts:
+            told = told + self._reading.told(_part(body, "ephemeral", "de.sorunome.msc2409") or [])
         events = [event for event in told if await self._departing.wanted(event)]
         if events:
             await self._relay.take_out(events)
@@ -67,6 +83,12 @@ class Transactions:
         for event in events:
             if event.get("type") == "m.room.member":
                 self._members.changed(str(event.get("room_id")))
+
+    async def _commit_said(self, events: list[dict[str, Any]]) -> None:
+        """What is said to the bot itself."""
+        said = [event for event in events if await self._management.wanted(event)]
+        if said:
+            await self._management.take_in(said)
 
     async def _top_up(self, user_id: str, device_id: str, count: int) -> None:
         """Publish new one-time keys when the server runs out of them."""

@@ -27,6 +27,7 @@ from archiver.demo.supervisor import Part, Say, Supervisor, own_env
 SECRETS = [
     "postgres", "registration_shared_secret", "macaroon_secret_key", "form_secret", "archiver_password", "operator_password",
     "as_token", "hs_token", "webhook_app_secret", "webhook_verify_token", "graph_access_token",
+    "provisioning_token",
     *(f"password_{person.localpart}" for person in people.MINISTRY if person is not people.OPERATOR),
     *(f"password_{person.localpart}" for person in people.CANARIES),
     *(f"web_{person.localpart}" for person in people.READERS if person is not people.OPERATOR),
@@ -238,7 +239,8 @@ class Stack:
 
     def _write_bridge_settings(self, database: str) -> None:
         official = people.user_id(people.MINISTER)
-        numbers = [{"id": people.PHONE_ID, "display_phone_number": people.PHONE_NUMBER, "official": official}]
+        number = {"id": people.PHONE_ID, "display_phone_number": people.PHONE_NUMBER, "official": official}
+        numbers = [number | {"account": people.PHONE_ACCOUNT}]
         shared = {
             "app_secret": self.secrets["webhook_app_secret"],
             "verify_token": self.secrets["webhook_verify_token"],
@@ -258,6 +260,12 @@ class Stack:
                 "graph_url": f"http://127.0.0.1:{self.ports.simulator}",
                 "webhook_host": "127.0.0.1",
                 "webhook_port": self.ports.webhook,
+                "webhook_url": f"http://127.0.0.1:{self.ports.webhook}/webhook",
+                "replay_days": 0,  # conversations of the demo are of any day
+                "admins": [people.user_id(people.OPERATOR)],
+                "provisioning_port": self.ports.provisioning,
+                "provisioning_token": self.secrets["provisioning_token"],
+                "provisioning_url": f"http://127.0.0.1:{self.ports.provisioning}",
                 **shared,
             },
             "simulator": {

@@ -14,19 +14,26 @@ class NetworkError(Exception):
     """The network refused or failed; `final` when trying again can't help. The message says what to do.
 
     `after`: seconds that the network asks to wait. `scope`: whether the message alone is meant, or all that goes through its
-    number or our account. `unsure`: the network may have taken the message all the same.
+    number or our account. `unsure`: the network may have taken the message all the same. `code`: the network's own, 0 for none.
     """
 
-    def __init__(self, message: str, *, final: bool, after: float = 0, scope: Scope = "message", unsure: bool = False) -> None:
+    def __init__(
+        self, message: str, *, final: bool, after: float = 0, scope: Scope = "message", unsure: bool = False, code: int = 0
+    ) -> None:
         super().__init__(message)
         self.final = final
         self.after = after
         self.scope = scope
         self.unsure = unsure
+        self.code = code
 
 
 class NotUnderstood(ValueError):  # noqa: N818 - named for what it is
     """A message can't be carried over as it is; it is kept. The message says why, and holds nothing of the content."""
+
+
+class Held(Exception):  # noqa: N818 - named for what it is
+    """A message is to wait until somebody lets it go on, however long that takes: it is never given up for it."""
 
 
 class NotYet(Exception):  # noqa: N818 - named for what it is
@@ -230,16 +237,29 @@ Handlers = Mapping[type, Callable[[Any], Awaitable[str]]]
 
 
 @dataclass(frozen=True, slots=True)
+class Filled:
+    """A template with its values, as it goes to the network."""
+
+    name: str
+    language: str
+    components: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """What an official says in a portal."""
 
     contact: str
-    kind: str  # text, media, reaction
-    text: str = ""
+    kind: str  # text, media, place, cards, reaction, template
+    text: str = ""  # of a place, its name; of a reaction, its emoji or nothing
     media: Media | None = None
     content: bytes = b""
+    place: tuple[float, float] | None = None  # latitude and longitude
+    cards: tuple[dict[str, Any], ...] = ()  # contacts in the network's own form
+    template: Filled | None = None
     target: str = ""
     reply_to: str = ""
+    group: bool = False
     key: str = ""  # the Matrix event, for the network to tell back
 
 
@@ -260,5 +280,14 @@ class Network(Protocol):
     async def download(self, media: Media, number_id: str) -> bytes:
         """The bytes of a file, checked. Raises NetworkError."""
 
-    async def send(self, number_id: str, message: Outgoing) -> str:
-        """Send; returns the network's own id. Raises NetworkError."""
+    def fitted(self, outgoing: Outgoing) -> list[Outgoing]:
+        """The messages that one becomes, because of what the network can hold in one. Raises NotUnderstood when it can't go."""
+
+    def explain(self, code: int) -> str:
+        """What a refusal means and what to do, in Dutch · English."""
+
+    async def send(self, number_id: str, outgoing: Outgoing) -> str:
+        """Send; returns the network's own id. Raises NetworkError, NotUnderstood."""
+
+    async def mark_read(self, number_id: str, message_id: str) -> None:
+        """Tell that a message and those before it have been read. Raises NetworkError."""

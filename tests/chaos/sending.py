@@ -16,8 +16,11 @@ from aiohttp import web
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
+from bridge.alarm import Alarms
 from bridge.network import Outgoing
 from bridge.network.cloud import Cloud
+from bridge.numbers import Numbers
+from bridge.pulse import Pulse
 from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge
@@ -49,7 +52,8 @@ async def main(database: str, graph: str, port: int, settle: float) -> None:
             print(reason, file=sys.stderr, flush=True)
 
         app = web.Application()
-        app.add_routes(Webhook(Bridge(app_secret=SecretStr(SECRET)), cloud, relay).routes())
+        settings = Bridge(app_secret=SecretStr(SECRET), replay_days=0)
+        app.add_routes(Webhook(settings, cloud, relay, Numbers(settings), Pulse(), Alarms(pool)).routes())
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -26,6 +26,9 @@ from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
+from bridge.alarm import Alarms
+from bridge.numbers import Numbers
+from bridge.pulse import Pulse
 from bridge.relay import Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge
@@ -91,9 +94,9 @@ async def ordeal(url: str, seed: int) -> AsyncIterator[Ordeal]:
     async with asyncpg.create_pool(urlunsplit(urlsplit(url)._replace(path=f"/{name}")), min_size=4, max_size=16) as pool:
         for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
-        settings = Bridge(app_secret=SecretStr(SECRET), verify_token=SecretStr("x"))
+        settings = Bridge(app_secret=SecretStr(SECRET), verify_token=SecretStr("x"), replay_days=0)
         app = web.Application()
-        app.add_routes(Webhook(settings, CLOUD, Relay(pool, SEAL)).routes())
+        app.add_routes(Webhook(settings, CLOUD, Relay(pool, SEAL), Numbers(settings), Pulse(), Alarms(pool)).routes())
         async with TestServer(app) as server, aiohttp.ClientSession() as http:
             yield Ordeal(pool, str(server.make_url("/webhook")), http, seed)
     await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")

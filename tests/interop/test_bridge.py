@@ -27,7 +27,8 @@ async def delivery(stack, contact: str, messages: list[dict[str, Any]], name: st
         "metadata": {"phone_number_id": number["id"], "display_phone_number": number["display_phone_number"]},
         "contacts": [{"wa_id": contact, "profile": {"name": name}}],
         "messages": [
-            {"from": contact, "id": f"wamid.{secrets.token_hex(8)}", "timestamp": "1764000000", **message} for message in messages
+            {"from": contact, "id": f"wamid.{secrets.token_hex(8)}", "timestamp": str(int(time.time())), **message}
+            for message in messages
         ],
     }
     return json.dumps({"entry": [{"changes": [{"field": "messages", "value": value}]}]}).encode()
