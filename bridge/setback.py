@@ -69,8 +69,7 @@ def _network(error: NetworkError, attempt: int, waited: float, probing: float, c
         return Setback("waiting", counted, unsure=error.unsure)
     if waited >= GIVE_UP:
         return Setback("failed", unsure=error.unsure, alarm=True)
-    pause: Literal["number", "all"] = "number" if error.scope == "number" else "all"
-    return Setback("waiting", probing, counted=False, pause=pause, unsure=error.unsure)
+    return Setback("waiting", probing, counted=False, pause=error.scope, unsure=error.unsure)
 
 
 def _away(error: Exception) -> bool:

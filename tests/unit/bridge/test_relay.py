@@ -275,6 +275,19 @@ async def test_a_homeserver_that_is_away_costs_no_attempts_and_little_time_when_
     assert await relay._pool.fetchval("SELECT max(attempts) FROM inbox") == 0
 
 
+async def test_a_file_that_whatsapp_does_not_give_now_holds_up_no_other_conversation(relay):
+    async def work(change):
+        if change["text"] == "foto":
+            raise NetworkError("het token (190)", final=False, scope="account", after=60)
+        return "done"
+
+    async with running(relay, work) as other:
+        await relay.take_in([change("foto")])
+        await asyncio.sleep(0.2)
+        await relay.take_in([change("tekst", "31|d")])
+        await other.until(lambda: other.carried == ["tekst"], seconds=2)
+
+
 async def test_history_comes_behind_what_is_said_now(relay):
     async def work(change):
         await asyncio.sleep(0.002)
