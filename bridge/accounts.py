@@ -77,6 +77,26 @@ class Accounts:
         self._making.pop(user_id, None)
         return self._by_id[user_id]
 
+    async def member(self, user_id: str) -> Account | None:
+        """A ghost by its Matrix id, as it was made before; None for everybody else."""
+        before, _, after = self._settings.ghost("{user}").partition("{user}")
+        if user_id == self.bot.user_id or not (user_id.startswith(before) and user_id.endswith(after)):
+            return None
+        async with self._making[user_id]:
+            if user_id not in self._by_id:
+                account = self._account(user_id)
+                try:
+                    if not await account.store.get_device_id():
+                        await account.close()
+                        return None
+                    await account.start_encryption()
+                except BaseException:
+                    await account.close()
+                    raise
+                self._by_id[user_id] = account
+        self._making.pop(user_id, None)
+        return self._by_id[user_id]
+
     def _account(self, user_id: str) -> Account:
         token = self._settings.as_token.get_secret_value()
         return Account(user_id, self._settings.homeserver_url, token, self._crypto, self._pickle_key, self.devices)

@@ -86,7 +86,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             **office.handlers,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
-        missed = Missed(accounts.bot, pool)
+        missed = Missed(accounts, portals.members)
         opening = Opening(accounts.bot, missed)
         departing = Departing(
             pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
@@ -122,8 +122,6 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
-                if settings.encryption:
-                    tasks.create_task(missed.run(stop))
         finally:
             await accounts.close()
 

@@ -39,6 +39,6 @@ class Opening:
         try:
             return await self._bot.olm.decrypt_megolm_event(event)
         except DecryptionError:
-            if not await self._missed.fetch():
+            if not await self._missed.fetch(event.room_id, event.content.session_id):
                 raise
         return await self._bot.olm.decrypt_megolm_event(event)

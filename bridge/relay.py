@@ -68,6 +68,7 @@ RETRY = """
     UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL
     WHERE id = ANY($1) AND state IN ('failed', 'kept') AND problem IS NOT NULL AND sealed IS NOT NULL RETURNING {lane}
 """
+FORGET_KEYS = "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'"
 FORGET = """
     UPDATE {table} SET sealed = NULL WHERE id IN (
         SELECT id FROM {table} WHERE state = 'done' AND sealed IS NOT NULL AND finished_at < now() - make_interval(days => $1)
@@ -90,6 +91,13 @@ COUNTS = """
 
 async def quiet(alarm: Alarm) -> None:
     """Nobody to be told of alarms: they are counted at /healthz all the same."""
+
+
+# The database as a whole, and not this statement, fails.
+AWAY = (
+    asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError, OSError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +146,7 @@ class Relay:
             try:
                 woken = await self._pool.fetch(CARRY, number_id, column(message_id), room_id, event_id, *place)
                 break
-            except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError) as error:
+            except AWAY as error:
                 log.warning("What was carried over can't be noted (%s); trying again.", type(error).__name__)
                 await asyncio.sleep(0.3)
         for queue in (INBOX, OUTBOX):
@@ -234,6 +242,7 @@ class Relay:
         """Delete what was in items that are done for `keep` days, every hour, until told to stop."""
         while not stop.is_set():
             try:
+                await self._pool.execute(FORGET_KEYS)
                 for queue in (INBOX, OUTBOX):
                     while not stop.is_set() and await self._forget(queue):
                         pass
