@@ -93,6 +93,13 @@ async def quiet(alarm: Alarm) -> None:
     """Nobody to be told of alarms: they are counted at /healthz all the same."""
 
 
+# The database as a whole, and not this statement, fails.
+AWAY = (
+    asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError, OSError,
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How much goes on at once, and how long things are waited for and kept."""
@@ -139,7 +146,7 @@ class Relay:
             try:
                 woken = await self._pool.fetch(CARRY, number_id, column(message_id), room_id, event_id, *place)
                 break
-            except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, OSError) as error:
+            except AWAY as error:
                 log.warning("What was carried over can't be noted (%s); trying again.", type(error).__name__)
                 await asyncio.sleep(0.3)
         for queue in (INBOX, OUTBOX):

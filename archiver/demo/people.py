@@ -40,7 +40,6 @@ READERS = (RECORDS_OFFICER, OPERATOR, INSPECTOR)
 
 # Ranges that belong to nobody: 06 97 0xx xxx is the Dutch range for machines, +31 6 00… is not given out.
 PHONE_ID = "106540352242922"
-PHONE_ACCOUNT = "102290129340398"  # the WhatsApp business account that it belongs to, at the simulator
 PHONE_NUMBER = "+31 97 0102 03040"
 CITIZEN = Contact("31600000101", "Hatice Yıldız")
 JOURNALIST = Contact("31600000202", "Bram Wolters")

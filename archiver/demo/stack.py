@@ -239,8 +239,7 @@ class Stack:
 
     def _write_bridge_settings(self, database: str) -> None:
         official = people.user_id(people.MINISTER)
-        number = {"id": people.PHONE_ID, "display_phone_number": people.PHONE_NUMBER, "official": official}
-        numbers = [number | {"account": people.PHONE_ACCOUNT}]
+        numbers = [{"id": people.PHONE_ID, "display_phone_number": people.PHONE_NUMBER, "official": official}]
         shared = {
             "app_secret": self.secrets["webhook_app_secret"],
             "verify_token": self.secrets["webhook_verify_token"],

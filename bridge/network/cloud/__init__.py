@@ -32,6 +32,10 @@ READERS: Mapping[str, Callable[[dict[str, Any]], Told]] = {
     "state_sync": told.contact,
     "groups": told.group,
 }
+UNKNOWN_ACCOUNT = (
+    "het WhatsApp-account van dit nummer is niet bekend. Vraag uw beheerder · "
+    "the WhatsApp account of this number is not known. Ask your admin"
+)
 FRESH = 300.0  # seconds that a list of templates is good for
 PAGES = 20  # of templates: an account has 6,000 at most, and nobody chooses from more than these
 
@@ -54,6 +58,7 @@ class Cloud:
         self.graph = Graph(http, url, version, token, limit)
         self._pace = Pace(per_second)
         self._account = account
+        self._accounts: dict[str, str] = {}
         self._templates: dict[str, tuple[float, list[Template]]] = {}
 
     def split(self, body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -115,12 +120,21 @@ class Cloud:
         body = {"messaging_product": "whatsapp", "status": "read", "message_id": message_id}
         await self.graph.request("POST", f"{number_id}/messages", number_id, body=body)
 
+    async def _account_of(self, number_id: str) -> str:
+        """The account of a number, where nobody has set it: Meta names it beside the number's health (Meta: health status)."""
+        if number_id not in self._accounts:
+            told = await self.graph.request("GET", number_id, number_id, params={"fields": "health_status"})
+            health = told.get("health_status")
+            entities = delivery.objects(health.get("entities")) if isinstance(health, dict) else ()
+            found = next((str(one.get("id", "")) for one in entities if one.get("entity_type") == "WABA"), "")
+            if not found:
+                raise NetworkError(UNKNOWN_ACCOUNT, final=True)
+            self._accounts[number_id] = found
+        return self._accounts[number_id]
+
     async def templates(self, number_id: str) -> list[Template]:
         """What can be sent to somebody who has been silent for a day, as it is numbered in rooms. Raises NetworkError."""
-        account = self._account(number_id)
-        if not account:
-            told = "het WhatsApp-account van dit nummer is niet ingesteld. Vraag uw beheerder"
-            raise NetworkError(f"{told} · the WhatsApp account of this number is not set. Ask your admin", final=True)
+        account = self._account(number_id) or await self._account_of(number_id)
         at, known = self._templates.get(account, (0.0, []))
         if known and time.monotonic() - at < FRESH:
             return known

@@ -29,7 +29,7 @@ from bridge.relay import OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.templates import Offers
 from bridge.window import Window
-from tests.unit.bridge.simulated import CONTACT, NUMBER, TOKEN, WABA, Sim
+from tests.unit.bridge.simulated import CONTACT, NUMBER, TOKEN, Sim
 
 pytestmark = pytest.mark.postgres
 ROOM, MINISTER, GHOST, BOT = "!kamer:x", "@minister:x", "@whatsapp_31600000101:x", "@bot:x"
@@ -141,7 +141,7 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
             "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, true)", ROOM, NUMBER, CONTACT
         )
         relay, matrix = Relay(pool, Seal(AESGCM(b"\1" * 32)), Pace(at_once=4, settle=1.0)), Matrix(pool)
-        cloud = Cloud(sim.http, sim.url, "v25.0", lambda _: TOKEN, 1000, account=lambda _: WABA)
+        cloud = Cloud(sim.http, sim.url, "v25.0", lambda _: TOKEN, 1000)
         notices, window = Notices(pool, matrix, matrix), Window(pool)  # type: ignore[arg-type]
         offers = Offers(pool, notices, cloud.templates)
         holding = Holding(matrix, relay, notices, offers, window)  # type: ignore[arg-type]
