@@ -99,9 +99,7 @@ def code_of(error: NetworkError) -> int | None:
 async def probe(graph: Asks, number: Number) -> Probe:
     """Ask WhatsApp about a number. Changes nothing there."""
     try:
-        answer: dict[str, Any] | NetworkError = await graph.request(
-            "GET", quote(number.id, safe=""), number.id, params={"fields": FIELDS}
-        )
+        answer = await graph.request("GET", quote(number.id, safe=""), number.id, params={"fields": FIELDS})
     except NetworkError as error:
         return judge(error, None)
     subscription: dict[str, Any] | NetworkError | None = None
