@@ -118,7 +118,11 @@ class Meeting:
     async def rename(self, number_id: str, wa_id: str) -> None:
         """Have the room of a conversation follow the address book."""
         person = await self._persons.find(number_id, Named(wa_id))
-        if person is not None and await self._portals.find(number_id, person.id, await self._persons.ever(person)):
+        if person is None:
+            return
+        async with self._portals.lock(number_id, str(person.id)):
+            pass  # a room in the making is there after this
+        if await self._portals.find(number_id, person.id, await self._persons.ever(person)):
             await self._with(number_id, person, await self._ghosts.of(person))
 
     async def mentioned(self, said: Incoming) -> dict[str, tuple[str, str]]:

@@ -171,6 +171,16 @@ async function timeline({ room }) {
     return { events: (await known(room)).getLiveTimeline().getEvents().map(told) };
 }
 
+// Every event as this client shows it, edits taken in, with what it was sent as.
+async function contents({ room }) {
+    return {
+        events: (await known(room)).getLiveTimeline().getEvents().map((event) => ({
+            ...told(event), at: event.getTs(), state_key: event.getStateKey() ?? null, content: event.getContent(),
+            original: event.getOriginalContent(), redacts: event.getAssociatedId() ?? null, redacted: event.isRedacted(),
+        })),
+    };
+}
+
 async function waitForText({ room, text, timeout_ms = 20000 }) {
     const found = await until(async () => {
         const events = client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
@@ -240,8 +250,8 @@ async function restoreBackup({ homeserver, user, password, recovery_key: recover
 
 const actions = {
     restore_backup: restoreBackup,
-    login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
-    wait_for_reply: waitForReply,
+    login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, contents,
+    wait_for_text: waitForText, wait_for_reply: waitForReply,
     send_file: sendFile, send_surely: sendSurely, send_timed: sendTimed,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
     kick: async ({ room, user }) => client.kick(room, user),
