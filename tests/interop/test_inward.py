@@ -65,7 +65,7 @@ async def tell(stack, number: dict[str, str], field: str, **parts: Any) -> int:
     }
     body = {
         "object": "whatsapp_business_account",
-        "entry": [{"id": "WABA", "time": time.time_ns(), "changes": [{"field": field, "value": value}]}],
+        "entry": [{"id": "WABA", "time": int(time.time()), "changes": [{"field": field, "value": value}]}],
     }
     return await webhook(stack, json.dumps(body).encode())
 
