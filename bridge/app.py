@@ -70,7 +70,9 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             account=numbers.account,
         )
         portals, persons, late = Portals(settings, pool, numbers, accounts), Persons(pool), MissingFiles(pool, seal)
-        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, http)
+        missed = Missed(accounts, portals.members)
+        opening = Opening(accounts.bot, missed)
+        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, opening, http)
         address_book, ghosts, files = AddressBook(pool, seal), Ghosts(accounts, persons), Files(pool, seal, cloud)
         meeting = Meeting(settings, numbers, accounts, portals, persons, ghosts, address_book)
         notices, window = Notices(pool, accounts, portals), Window(pool)
@@ -86,8 +88,6 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             **office.handlers,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
-        missed = Missed(accounts, portals.members)
-        opening = Opening(accounts.bot, missed)
         departing = Departing(
             pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
         )
@@ -154,7 +154,8 @@ async def connect_account(settings: Bridge, waba_id: str, token: str, secret: st
         numbers, accounts = Numbers(settings), Accounts(settings, crypto)
         cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
         portals, relay = Portals(settings, pool, numbers, accounts), Relay(pool, seal)
-        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, http)
+        opening = Opening(accounts.bot, Missed(accounts, portals.members))
+        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, opening, http)
         try:
             await numbers.load(pool, seal)
             return await office.administration.connect(waba_id, token, secret, "", by)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -79,8 +79,9 @@ async def _impatient(
         assert runner.server is not None  # noqa: S101 - set up above
         protocol = runner.server()
         silent.add(protocol)
-        at_once = len(silent) > MAX_CONNECTIONS
-        loop.call_later(0 if at_once else patience, _hang_up, protocol, silent)
+        wait = 0.05 if len(silent) > MAX_CONNECTIONS else patience
+        # A TLS handshake has a patience of its own, and is over or given up when the second look comes.
+        loop.call_later(wait, _hang_up, protocol, silent, lambda: loop.call_later(patience, _hang_up, protocol, silent, None))
         return protocol
 
     if context is None:
@@ -90,10 +91,13 @@ async def _impatient(
     )
 
 
-def _hang_up(protocol: asyncio.BaseProtocol, silent: set[asyncio.BaseProtocol]) -> None:
+def _hang_up(protocol: asyncio.BaseProtocol, silent: set[asyncio.BaseProtocol], later: Callable[[], object] | None) -> None:
     if protocol not in silent:
         return
-    silent.discard(protocol)
     transport = getattr(protocol, "transport", None)
+    if transport is None and later is not None:
+        later()  # not connected yet
+        return
+    silent.discard(protocol)
     if transport is not None:
         transport.abort()

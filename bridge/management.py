@@ -8,17 +8,18 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 from cryptography.exceptions import InvalidTag
 from mautrix.api import Method, Path
-from mautrix.errors import DecryptionError, MatrixRequestError
-from mautrix.types import JSON, EncryptedEvent, SerializerError
+from mautrix.errors import MatrixRequestError
 
 from bridge.accounts import Accounts
 from bridge.alarm import Alarms
 from bridge.interruption import Interruptions
+from bridge.network import NotYet
+from bridge.opening import Opening
 from bridge.portal import Portals
 from bridge.sealing import Seal
 from bridge.settings import Bridge
@@ -87,6 +88,7 @@ class Management:
         seal: Seal,
         accounts: Accounts,
         portals: Portals,
+        opening: Opening,
         interruptions: Interruptions,
         alarms: Alarms,
     ) -> None:
@@ -95,6 +97,7 @@ class Management:
         self._seal = seal
         self._accounts = accounts
         self._portals = portals
+        self._opening = opening
         self._interruptions = interruptions
         self._alarms = alarms
         self._room = ""
@@ -217,6 +220,7 @@ class Management:
             "invite": list(self._settings.admins),
             "initial_state": state,
             "room_version": "11",
+            "creation_content": {"m.federate": False},
         }
         answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
         return str(answer["room_id"])
@@ -258,7 +262,7 @@ class Management:
         try:
             event = json.loads(self._seal.open(row["sealed"], row["event_id"]))
             done = await self._take(event, row["attempts"], answer)
-        except (InvalidTag, ValueError, SerializerError, KeyError, TypeError, AttributeError) as error:
+        except (InvalidTag, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("Something said to the bot can't be understood: %s", type(error).__name__)
             done = True
         except MatrixRequestError as error:
@@ -275,15 +279,12 @@ class Management:
         if event["type"] == "m.room.member":
             await self._invited(room_id, sender)
             return True
-        kind, content = event["type"], event["content"]
-        if kind == "m.room.encrypted":
-            try:
-                decrypted = await self._accounts.bot.olm.decrypt_megolm_event(EncryptedEvent.deserialize(cast("JSON", event)))
-                kind, content = str(decrypted.type), decrypted.content.serialize()
-            except DecryptionError:
-                if attempts >= NOT_READ:
-                    log.warning("Something said to the bot could not be decrypted.")
-                return attempts >= NOT_READ
+        try:
+            kind, content = await self._opening.opened(event)
+        except NotYet:
+            if attempts >= NOT_READ:
+                log.warning("Something said to the bot could not be decrypted.")
+            return attempts >= NOT_READ
         if kind != "m.room.message" or content.get("msgtype") != "m.text":
             return True
         row = await self._pool.fetchrow(DIRECT, room_id)

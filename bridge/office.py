@@ -24,6 +24,7 @@ from bridge.management import Management
 from bridge.network import AccountChanged, Handlers, NumberProblem
 from bridge.network.cloud.graph import Graph
 from bridge.numbers import Numbers
+from bridge.opening import Opening
 from bridge.portal import Portals
 from bridge.provisioning import Provisioning
 from bridge.pulse import Pulse
@@ -47,6 +48,7 @@ class Office:
         portals: Portals,
         relay: Relay,
         graph: Graph,
+        opening: Opening,
         http: aiohttp.ClientSession,
     ) -> None:
         self._settings = settings
@@ -57,7 +59,7 @@ class Office:
         self.interruptions = Interruptions(pool, numbers)
         self.alarms = Alarms(pool)
         self.watch = Watch(settings, pool, seal, numbers, self.pulse, self.interruptions, self.alarms, graph, http)
-        self.management = Management(settings, pool, seal, accounts, portals, self.interruptions, self.alarms)
+        self.management = Management(settings, pool, seal, accounts, portals, opening, self.interruptions, self.alarms)
         self.administration = Administration(
             settings, pool, seal, numbers, self.interruptions, self.alarms, self.watch, graph, relay, self.management.seat
         )

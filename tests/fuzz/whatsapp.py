@@ -191,6 +191,7 @@ def read(change: dict[str, Any]) -> Incoming | None:
     """What a change that was kept says; None when it can't be understood, which is told."""
     CLOUD.told(change)
     try:
-        return CLOUD.read(change)
+        told = CLOUD.read(change)
     except NotUnderstood:
         return None
+    return told if isinstance(told, Incoming) else None

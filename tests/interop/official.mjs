@@ -250,8 +250,8 @@ async function restoreBackup({ homeserver, user, password, recovery_key: recover
 
 const actions = {
     restore_backup: restoreBackup,
-    login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, contents, wait_for_text: waitForText,
-    wait_for_reply: waitForReply,
+    login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, contents,
+    wait_for_text: waitForText, wait_for_reply: waitForReply,
     send_file: sendFile, send_surely: sendSurely, send_timed: sendTimed,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
     kick: async ({ room, user }) => client.kick(room, user),

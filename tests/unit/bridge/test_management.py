@@ -49,6 +49,10 @@ def error(status: int) -> MatrixRequestError:
     return made
 
 
+async def opened(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return event["type"], event["content"] if isinstance(event["content"], dict) else {}
+
+
 @pytest.fixture
 async def room(bridge_url: str) -> AsyncIterator[tuple[Management, Bot, asyncpg.Pool]]:
     settings, bot = Bridge(server_name="rijk", admins=[ADMIN], encryption=False), Bot()
@@ -64,7 +68,8 @@ async def room(bridge_url: str) -> AsyncIterator[tuple[Management, Bot, asyncpg.
         accounts: Any = SimpleNamespace(bot=bot)
         numbers = Numbers(settings)
         seal = Seal(AESGCM(b"\1" * 32))
-        yield Management(settings, pool, seal, accounts, portals, Interruptions(pool, numbers), Alarms(pool)), bot, pool
+        opening: Any = SimpleNamespace(opened=opened)
+        yield Management(settings, pool, seal, accounts, portals, opening, Interruptions(pool, numbers), Alarms(pool)), bot, pool
 
 
 def invite(sender: str) -> dict[str, Any]:
