@@ -1,4 +1,4 @@
-"""WhatsApp's 24 hours are counted from what the other side last said, by WhatsApp's own clock; what can't be known is left to it."""
+"""WhatsApp's 24 hours are counted from what the other side last said; what can't be known is left to WhatsApp itself."""
 
 from __future__ import annotations
 
