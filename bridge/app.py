@@ -70,8 +70,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             account=numbers.account,
         )
         portals, persons, late = Portals(settings, pool, numbers, accounts), Persons(pool), MissingFiles(pool, seal)
-        missed = Missed(accounts, portals.members)
-        opening = Opening(accounts.bot, missed)
+        opening = Opening(accounts.bot, Missed(accounts, portals.members))
         office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, opening, http)
         address_book, ghosts, files = AddressBook(pool, seal), Ghosts(accounts, persons), Files(pool, seal, cloud)
         meeting = Meeting(settings, numbers, accounts, portals, persons, ghosts, address_book)

@@ -30,7 +30,13 @@ NAME = "Beheer WhatsApp-brug"
 TOPIC = "Meldingen en opdrachten van de WhatsApp-brug. Stuur: help · Notices and commands of the WhatsApp bridge. Send: help"
 EVERY = 2.0  # seconds between two looks at what is to be told or answered
 AWAY = 10.0  # seconds after a look that failed
-NOT_READ = 8  # attempts at something that can't be decrypted: its key may come
+NOT_READ = 6  # attempts at something that can't be decrypted: its key may come within the half minute
+NOT_READABLE = (
+    "Dit bericht kan ik niet lezen: de sleutel ervan is niet aangekomen. Stuur het opnieuw; helpt dat niet, begin dan een "
+    "nieuwe chat met mij. · I can't read this message: its key did not arrive. Send it again; if that does not help, start a "
+    "new chat with me."
+)
+KEYS = "beheer-sleutels"  # nobody's ghost, in the management room: keys that the bot misses are found there (bridge/missed.py)
 
 ROOM = "SELECT value FROM bridge_state WHERE name = 'management_room'"
 SET_ROOM = """
@@ -170,6 +176,12 @@ class Management:
         if not room_id:
             room_id = await self._make()
             await self._pool.execute(SET_ROOM, room_id)
+        if self._settings.encryption:
+            keeper = await self._accounts.ghost(KEYS)
+            await keeper.call(
+                Method.PUT, Path.v3.profile[keeper.user_id].displayname, {"displayname": "WhatsApp-brug (sleutels)"}
+            )
+            await self._portals.seat(room_id, keeper)
         await self._invite_admins(room_id)
         self._room = room_id
         return room_id
@@ -282,9 +294,16 @@ class Management:
         try:
             kind, content = await self._opening.opened(event)
         except NotYet:
-            if attempts >= NOT_READ:
-                log.warning("Something said to the bot could not be decrypted.")
-            return attempts >= NOT_READ
+            if attempts < NOT_READ:
+                return False
+            log.warning("Something said to the bot could not be decrypted.")
+            told = {
+                "msgtype": "m.notice",
+                "body": NOT_READABLE,
+                "m.relates_to": {"m.in_reply_to": {"event_id": event["event_id"]}},
+            }
+            await self._speak(room_id, told, f"unread-{event['event_id']}", encrypted=True)
+            return True
         if kind != "m.room.message" or content.get("msgtype") != "m.text":
             return True
         row = await self._pool.fetchrow(DIRECT, room_id)

@@ -13,7 +13,7 @@ import aiohttp
 from bridge.network import NetworkError
 from bridge.numbers import Number
 
-FIELDS = "id,display_phone_number,verified_name,quality_rating,status,platform_type,is_on_biz_app"
+FIELDS = "id,display_phone_number,verified_name,quality_rating,status,platform_type,is_on_biz_app,health_status"
 GONE = frozenset({"DISCONNECTED", "BANNED", "DELETED", "MIGRATED", "UNVERIFIED", "PENDING"})
 CODE = re.compile(r"\((-?\d+)\)\s*$")
 TOKEN_CODES = frozenset({10, 102, 190, 463, 467})
@@ -105,12 +105,22 @@ async def probe(graph: Asks, number: Number) -> Probe:
     except NetworkError as error:
         return judge(error, None)
     subscription: dict[str, Any] | NetworkError | None = None
-    if number.waba_id:
+    if waba_id := number.waba_id or _account(answer):
         try:
-            subscription = await graph.request("GET", f"{quote(number.waba_id, safe='')}/subscribed_apps", number.id)
+            subscription = await graph.request("GET", f"{quote(waba_id, safe='')}/subscribed_apps", number.id)
         except NetworkError as error:
             subscription = error
     return judge(answer, subscription)
+
+
+def _account(answer: dict[str, Any]) -> str:
+    """The account of a number, which Meta names beside the number's health; where nobody has set it."""
+    health = answer.get("health_status")
+    entities = health.get("entities") if isinstance(health, dict) else None
+    for one in entities if isinstance(entities, list) else []:
+        if isinstance(one, dict) and one.get("entity_type") == "WABA":
+            return str(one.get("id", ""))
+    return ""
 
 
 async def answers_itself(http: aiohttp.ClientSession, url: str, verify_token: str) -> str:

@@ -93,11 +93,8 @@ async def quiet(alarm: Alarm) -> None:
     """Nobody to be told of alarms: they are counted at /healthz all the same."""
 
 
-# The database as a whole, and not this statement, fails.
-AWAY = (
-    asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError,
-    asyncpg.InterfaceError, OSError,
-)  # fmt: skip
+# The database as a whole fails, and not this statement.
+AWAY = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +143,7 @@ class Relay:
             try:
                 woken = await self._pool.fetch(CARRY, number_id, column(message_id), room_id, event_id, *place)
                 break
-            except AWAY as error:
+            except (*AWAY, asyncpg.InterfaceError, OSError) as error:
                 log.warning("What was carried over can't be noted (%s); trying again.", type(error).__name__)
                 await asyncio.sleep(0.3)
         for queue in (INBOX, OUTBOX):

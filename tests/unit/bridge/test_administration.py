@@ -341,6 +341,14 @@ async def test_a_refused_token_interrupts_until_whatsapp_takes_it_again(bureau: 
     assert (await bureau.causes(), await bureau.alarms.open()) == (set(), [])
 
 
+async def test_an_app_that_is_no_longer_subscribed_interrupts_until_it_is(bureau: Bureau):
+    [account] = await bureau.sim.ask("/sim/accounts")
+    for subscribed, causes in ((False, {"not-connected"}), (True, set())):
+        await bureau.sim.ask(f"/sim/accounts/{account['id']}", {"subscribed": subscribed})
+        await bureau.office.test(NUMBER)
+        assert await bureau.causes() == causes
+
+
 async def test_an_account_taken_from_us_interrupts_until_it_is_back(bureau: Bureau):
     gone = AccountChanged("1", "account_update", "PARTNER_REMOVED", "PRIMARY_INACTIVITY", number="3197010203040")
     assert await bureau.watch.account_changed(gone) == "done"

@@ -14,6 +14,7 @@ from mautrix.errors import MatrixRequestError
 from bridge.alarm import Alarms
 from bridge.interruption import Interruptions
 from bridge.management import Management, Reply, Said
+from bridge.network import NotYet
 from bridge.numbers import Numbers
 from bridge.sealing import Seal
 from bridge.settings import Bridge
@@ -148,3 +149,23 @@ async def test_a_management_room_that_is_gone_is_made_anew_and_nothing_is_told_t
     await management._tell()
     assert [room_id for room_id, _ in bot.said] == ["!new", "!new"]
     assert await pool.fetchval("SELECT value FROM bridge_state WHERE name = 'management_room'") == "!new"
+
+
+async def test_what_cannot_be_read_is_said_so_after_a_while(room):
+    management, bot, pool = room
+
+    async def closed(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        raise NotYet("no key")
+
+    await management.take_in([invite(ADMIN)])
+    await management._one(echo)
+    management._opening.opened = closed
+    await management.take_in([message(ADMIN)])
+    for attempt in range(7):
+        assert bot.said == []
+        assert await management._one(echo), attempt
+        await pool.execute("UPDATE asked SET due_at = now()")
+    [(room_id, told)] = bot.said
+    assert room_id == "!chat"
+    assert "Stuur het opnieuw" in told
+    assert not await management._one(echo)

@@ -150,7 +150,8 @@ async def test_what_comes_is_carried_over_at_once_and_an_idle_relay_asks_nearly_
     assert asked <= 2
 
 
-async def test_what_another_process_put_in_the_queue_is_found(relay, bridge_url):
+async def test_what_another_process_put_in_the_queue_is_found(relay, bridge_url, monkeypatch):
+    monkeypatch.setattr("bridge.lanes.POLL", 0.5)
     async with running(relay) as other:
         await asyncio.sleep(0.1)
         async with asyncpg.create_pool(bridge_url, min_size=1, max_size=1) as pool:
@@ -179,7 +180,9 @@ async def test_a_reaction_before_its_message_waits_beside_the_chat_and_follows_i
     assert not other.told
 
 
-async def test_what_waits_for_a_message_that_never_comes_is_told_in_the_end_and_counted(relay):
+async def test_what_waits_for_a_message_that_never_comes_is_told_in_the_end_and_counted(relay, monkeypatch):
+    monkeypatch.setattr("bridge.lanes.POLL", 0.5)
+
     async def work(change):
         if "target" in change:
             raise NotYet("nog niet", awaits=change["target"])
@@ -187,7 +190,7 @@ async def test_what_waits_for_a_message_that_never_comes_is_told_in_the_end_and_
 
     async with running(relay, work) as other:
         await relay.take_in([("r1", "31|c", {"text": "👍", "target": "nooit"}), change("verder")])
-        await other.until(lambda: other.carried == ["verder"])
+        await other.until(lambda: other.carried == ["verder"] and not other.relay._lanes["inbox"]._busy)
         assert (await relay.counts())["in_waiting"] == 1
         await relay._pool.execute("UPDATE inbox SET waits_since = now() - interval '121 s', due_at = now() WHERE state = 'aside'")
         await other.until(lambda: other.told == [("👍", "nog niet")])
