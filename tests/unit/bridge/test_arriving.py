@@ -366,3 +366,12 @@ async def test_a_sticker_is_one_and_a_contact_is_a_card(half):
     assert (first["type"], first["content"]["info"]["w"], first["content"]["info"]["is_animated"]) == ("m.sticker", 512, True)
     assert (second["content"]["filename"], second["content"]["body"]) == ("contact.vcf", "👤 Lies\n+316")
     assert half.matrix.files[-1].startswith(b"BEGIN:VCARD")
+
+
+def test_officials_are_in_the_registration_only_where_the_bridge_may_speak_as_them(tmp_path):
+    number = Number(id="106", display_phone_number="+31970123", official=MINISTER)
+    for double in (False, True):
+        settings = Bridge(server_name="x", key_file=tmp_path / "key", numbers=(number,), double_puppet=double)
+        users = settings.registration()["namespaces"]["users"]
+        assert ({"exclusive": False, "regex": "@minister:x"} in users) is double
+        assert [user["exclusive"] for user in users if "whatsapp" in user["regex"]] == [True, True]
