@@ -128,8 +128,12 @@ class Arriving:
             kind, content = "m.room.message", rendering.missing(said, words, "given-up", str(error))
         kind = "m.room.message" if kind == "m.sticker" else kind  # an edit can't make another type of event of it
         content.setdefault("msgtype", "m.image")
-        edit = rendering.replacing(self._attributed(place, said, content), late.event_id, filled=True)
-        await self._post(place, said, kind, edit, _txn(f"wa-file-{late.attempts}", said))
+        content = self._attributed(place, said, content)
+        if await self._sender_of(late.room_id, late.event_id) == place.sender.user_id:
+            content = rendering.replacing(content, late.event_id, filled=True)
+        else:  # who said it has proved to be somebody else's ghost by now
+            content |= {"m.relates_to": {"m.in_reply_to": {"event_id": late.event_id}}}
+        await self._post(place, said, kind, content, _txn(f"wa-file-{late.attempts}", said))
         await self._files.forget(said.number_id, said.media)
 
     async def _say(self, place: Place, said: Incoming, change: dict[str, Any]) -> str:

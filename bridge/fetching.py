@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 
 import asyncpg
 from cryptography.exceptions import InvalidTag
@@ -21,12 +22,15 @@ log = logging.getLogger(__name__)
 
 AHEAD = 4  # files fetched at once ahead of their turn
 EVERY = 1.0  # seconds between two looks at what waits
+TIDY = 3600.0  # seconds between two looks at what was never asked for
 # What is carried over at once is not looked at here: opening it a second time would be for nothing.
 WAITS = """
     SELECT id, dedupe, sealed FROM inbox
     WHERE id > $1 AND state IN ('waiting', 'aside') AND sealed IS NOT NULL AND arrived_at < now() - interval '1 second'
     ORDER BY id LIMIT 200
 """
+# What is done need not be passed over again at each look.
+LOOKED_AT = "SELECT max(id) FROM inbox WHERE id > $1 AND arrived_at < now() - interval '1 second'"
 KEEP = "INSERT INTO fetched_file (number_id, media_id, sealed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 KEPT = "SELECT sealed FROM fetched_file WHERE number_id = $1 AND media_id = $2"
 FORGET = "DELETE FROM fetched_file WHERE number_id = $1 AND media_id = $2"
@@ -53,15 +57,17 @@ class Files:
 
     async def ahead(self, stop: asyncio.Event) -> None:
         """Fetch what waits for its turn, until told to stop."""
-        seen, room = 0, asyncio.Semaphore(AHEAD)
+        seen, tidied, room = 0, -TIDY, asyncio.Semaphore(AHEAD)
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
                 try:
-                    rows = await self._pool.fetch(WAITS, seen)
-                    if not rows:
+                    if time.monotonic() - tidied > TIDY:
                         await self._pool.execute(OLD)
+                        tidied = time.monotonic()
+                    last = await self._pool.fetchval(LOOKED_AT, seen) or seen
+                    rows = await self._pool.fetch(WAITS, seen)
+                    seen = rows[-1]["id"] if rows else last
                     for row in rows:
-                        seen = row["id"]
                         if (wanted := self._wanted(row)) is not None:
                             await room.acquire()
                             tasks.create_task(self._fetch_ahead(*wanted, room))
@@ -92,6 +98,8 @@ class Files:
             log.info("A file could not be fetched ahead of its turn: %s", error)  # it is tried again when it is
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             log.warning("A file could not be kept until its turn: %s", type(error).__name__)
+        except Exception as error:  # whatever a file does, it stops nothing: its message meets the same when it has its turn
+            log.warning("A file could not be fetched ahead of its turn: %s", type(error).__name__)
         finally:
             room.release()
 

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 # Seconds until each next attempt, some four days in all: WhatsApp keeps a file for seven. Few, since it blocks who fails often.
 WAITS = (30, 300, 1800, 7200, 6 * 3600, 12 * 3600, 24 * 3600, 24 * 3600, 24 * 3600)
+MAX_ATTEMPTS = 600  # at showing it, should that be what fails: some two days
 EVERY = 5.0  # seconds between two looks at what is due
 ADD = """
     INSERT INTO missing_file (number_id, message_id, room_id, event_id, sealed, due_at)
@@ -105,7 +106,10 @@ class MissingFiles:
             raise
         except Exception as error:
             log.warning("A file that came late could not be shown yet: %s", type(error).__name__)
-            await self._pool.execute(LATER, missing.number_id, missing.message_id, 60.0, 0)
+            if missing.attempts >= MAX_ATTEMPTS:  # its room is gone, for instance
+                await self.done(missing)
+            else:
+                await self._pool.execute(LATER, missing.number_id, missing.message_id, 300.0, 1)
 
 
 def _context(number_id: str, message_id: str) -> str:

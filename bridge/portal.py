@@ -10,8 +10,9 @@ from typing import Any
 
 import asyncpg
 from mautrix.api import Method, Path
-from mautrix.errors import MatrixRequestError
+from mautrix.errors import MatrixConnectionError, MatrixRequestError
 
+from bridge import emblem
 from bridge.accounts import Accounts
 from bridge.ghost import Account
 from bridge.members import Members
@@ -89,6 +90,7 @@ class Portals:
         self._accounts = accounts
         self.members = Members(accounts.bot)
         self._making: dict[tuple[str, str], asyncio.Lock] = {}
+        self._emblem = ""
         self._present: set[tuple[str, str]] = set()  # (room, account) that is known to have joined
         self._said: dict[str, str] = {}  # room to the digest of what it says of itself
 
@@ -124,6 +126,8 @@ class Portals:
         ]
         if self._settings.encryption:
             initial.append({"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}})
+        if picture := await self._picture():
+            initial.append({"type": "m.room.avatar", "state_key": "", "content": {"url": picture}})
         service = {"service_members": [self._settings.bot]}
         initial.append({"type": "io.element.functional_members", "state_key": "", "content": service})
         state = conversation.state(self._key)
@@ -156,6 +160,15 @@ class Portals:
                 ADD, room_id, number_id, made.contact, made.encrypted, person, made.group, conversation.digest()
             )
         return made
+
+    async def _picture(self) -> str:
+        """The picture that a room begins with, put on the homeserver once; a room is made without it too."""
+        if not self._emblem:
+            try:
+                self._emblem = str(await self._accounts.bot.client.upload_media(emblem.png(), mime_type="image/png"))
+            except (MatrixRequestError, MatrixConnectionError) as error:
+                log.warning("The picture of rooms can't be put on the homeserver: %s", type(error).__name__)
+        return self._emblem
 
     async def _begun(self, channel: dict[str, Any]) -> str:
         """The room that was made for a conversation when we were ended before we noted it; "" when there is none."""

@@ -11,10 +11,12 @@ from bridge.network import Incoming
 from bridge.relay import column
 
 OPEN_FOR = timedelta(hours=24)
+TRIED_FOR = timedelta(days=8)  # Meta delivers a webhook for seven days: what is said now is no older
 SAID = """
     INSERT INTO spoken (number_id, contact, at) VALUES ($1, $2, $3)
     ON CONFLICT (number_id, contact) DO UPDATE SET at = greatest(spoken.at, excluded.at)
 """
+FORGET = "DELETE FROM spoken WHERE number_id = $1 AND contact = $2"
 HEARD = "UPDATE carried SET heard = true WHERE number_id = $1 AND message_id = $2"
 CLOSE = """
     INSERT INTO spoken (number_id, contact, at) VALUES ($1, $2, $4)
@@ -35,10 +37,12 @@ class Window:
 
     async def heard(self, incoming: Incoming, contact: str) -> None:
         """The other side of the conversation with `contact` said something; it opens the window."""
-        if incoming.sent_at is not None:
+        now = self._clock()
+        if incoming.sent_at is not None and incoming.sent_at > now - TRIED_FOR:
             # A clock that is ahead of ours keeps no window open for longer.
-            at = min(incoming.sent_at, self._clock())
-            await self._pool.execute(SAID, incoming.number_id, column(contact), at)
+            await self._pool.execute(SAID, incoming.number_id, column(contact), min(incoming.sent_at, now))
+        else:  # a time that can't be: WhatsApp itself has to say whether it is open
+            await self._pool.execute(FORGET, incoming.number_id, column(contact))
         if incoming.kind not in ("reaction", "edit", "revoke"):
             await self._pool.execute(HEARD, incoming.number_id, column(incoming.message_id))
 

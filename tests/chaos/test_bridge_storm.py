@@ -112,7 +112,7 @@ async def test_every_message_of_both_sides_arrives_once_and_in_order_whatever_is
         await compare(stack, phones, official, talk, tmp_path)
     said = Counter({"phones": sum(len(t.by_contact) for t in talks), "official": sum(len(t.by_official) for t in talks)})
     print(f"{dict(said)}, all of them once and in order")
-    assert min(said.values()) > 5 * KILLS
+    assert min(said.values()) > 2 * KILLS
 
 
 async def phone(phones: aiohttp.ClientSession, talk: Conversation, chance: random.Random, done: asyncio.Event) -> None:

@@ -112,7 +112,8 @@ def _single(told: dict[str, Any], kind: str, rest: dict[str, Any], item: Any) ->
     if kind == "statuses":
         names = ("id", "status", "recipient_participant_id", "recipient_id", "recipient_user_id", "timestamp")
         parts = [str(item.get(name, "")) for name in names]
-        return "status|" + "|".join(parts), f"{number}|status", single
+        # In order for whom they are about, and beside what others do.
+        return "status|" + "|".join(parts), f"{number}|status|{item.get('recipient_id') or item.get('recipient_user_id')}", single
     conversation = f"{number}|{item.get('group_id')}" if kind == "groups" else number
     return f"{kind}|{_digest(single)}", conversation, single
 

@@ -89,7 +89,7 @@ def group(change: dict[str, Any]) -> GroupChanged:
         by_us=words(item, "initiated_by") == "business",
         subject=settled["subject"],
         description=settled["description"],
-        picture=Media(file.mime_type, "groep", file.id, file.sha256, url=file.url) if file and (file.id or file.url) else None,
+        picture=Media(file.mime_type, "groep", file.id, file.sha256, url=file.url) if file and file.id else None,
         closed=kind in CLOSED and not errors,
         reason=words(item, "reason"),
         failed="; ".join(problem.detail or problem.message or problem.title for problem in errors),

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import missing
+from bridge import emblem, missing
 from bridge.address_book import AddressBook
 from bridge.fetching import Files
 from bridge.measures import info
@@ -179,3 +179,8 @@ def test_pictures_and_recordings_tell_their_size():
 @given(st.sampled_from(["image/png", "audio/ogg", "video/mp4"]), st.sampled_from([b"", b"\xff\xd8\xff\xc0", b"RIFF    WEBPVP8 ", b"OggSOpusHead", b"GIF", b"\x89PNG\r\n\x1a\n"]), st.binary(max_size=60))  # fmt: skip  # noqa: E501
 def test_no_file_makes_the_measuring_fail(kind, start, rest):
     assert json.dumps(info(kind, start + rest))
+
+
+def test_the_picture_of_rooms_is_a_picture():
+    assert info("image/png", emblem.png()) == {"w": 96, "h": 96}
+    assert len(emblem.png()) < 3000
