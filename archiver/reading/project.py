@@ -44,7 +44,9 @@ BY_RELATION = f"""
 SAVE = """
     INSERT INTO message (org, room_id, event_id, sender, kind, sent_at, depth, network, edits, reactions, reply_to, thread,
                          deleted_at, deleted_by, pruned, unreadable, words)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::text::tsvector)
+    SELECT $1, room_id, event_id, sender, kind, sent_at, depth, network, edits, reactions, reply_to, thread,
+           deleted_at, deleted_by, pruned, unreadable, words::tsvector
+    FROM unnest($2::composed[])
     ON CONFLICT (org, room_id, event_id) DO UPDATE SET
         sender = excluded.sender, kind = excluded.kind, sent_at = excluded.sent_at, depth = excluded.depth,
         network = excluded.network, edits = excluded.edits, reactions = excluded.reactions, reply_to = excluded.reply_to,
@@ -100,7 +102,7 @@ async def project_batch(tx: Connection, vault: Vault, index: BlindIndex) -> int 
         targets = {(record.room_id, record.relates_to) for record in found if not is_message(record) and record.relates_to}
     ready = await messages(tx, vault, roots.values())
     if ready:
-        await tx.executemany(SAVE, [_row(vault, index, message) for message in ready])
+        await tx.execute(SAVE, vault.org, [_row(index, message) for message in ready])
     # What was taken for a message while it could not be read may turn out to be an edit or a reaction.
     companions = [(record.room_id, record.event_id) for record in changed if not is_message(record) and record.state_key is None]
     if companions:
@@ -108,10 +110,10 @@ async def project_batch(tx: Connection, vault: Vault, index: BlindIndex) -> int 
     return len(taken)
 
 
-def _row(vault: Vault, index: BlindIndex, message: Message) -> tuple[Any, ...]:
+def _row(index: BlindIndex, message: Message) -> tuple[Any, ...]:
     record, deletion = message.record, message.deletion
     return (
-        vault.org, record.room_id, record.event_id, record.sender, message.kind, record.sent_at, record.depth, message.network,
+        record.room_id, record.event_id, record.sender, message.kind, record.sent_at, record.depth, message.network,
         max(len(message.versions) - 1, 0), sum(not reaction.deleted for reaction in message.reactions), message.reply_to,
         message.thread, deletion.at if deletion else None, deletion.by if deletion else None, message.pruned,
         record.unreadable if record.payload is None else None, index.vector(message.texts()),
