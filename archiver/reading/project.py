@@ -18,6 +18,7 @@ from archiver.stopping import pause
 log = logging.getLogger(__name__)
 
 BATCH = 500
+FEW = 50  # records that the view shows at once, whatever else is going on: what people have just said
 REST = 3.0  # as long as history is being fetched, capture goes first: the view rests so many times as long as it works
 FETCHING = "SELECT EXISTS (SELECT FROM stretch WHERE org = $1 AND failed IS NULL AND due_at <= now())"
 # One projector per organisation at a time: another could read before a deletion comes and write after who read it, and its row
@@ -128,7 +129,7 @@ async def run(pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
         began = clock()
         async with tenant_tx(pool, vault.org) as tx:
             taken = await project_batch(tx, vault, index)
-            fetching = taken == BATCH and await tx.fetchval(FETCHING, vault.org)
+            fetching = (taken or 0) > FEW and await tx.fetchval(FETCHING, vault.org)
         rest = 0.2 if not taken else (clock() - began) * REST if fetching else 0
         if rest:
             await pause(stop, rest)
