@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
 
 from archiver.capture.client import CaptureError, Homeserver
 from archiver.db import Connection
@@ -48,6 +47,7 @@ MAX_ANSWER = 262_144  # bytes
 ASK_AT_MOST = 10.0  # seconds that live capture waits for a server's keys; archiver.capture.signatures asks again
 AGAIN, MAX_AGAIN = 60.0, 6 * 3600.0  # seconds before what was asked for in vain is asked for anew, and at most
 MAX_REMEMBERED = 10_000
+MAX_KEYS = 50  # of one server in one question
 SERVER_NAME = re.compile(r"(?=.{1,255}\Z)([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 Pair = tuple[str, str]
@@ -118,13 +118,13 @@ class ServerKeys:
         latest = believable()
         asked = {
             pair: sent
-            for pair, sent in wanted.items()
-            if self._until(pair) < sent <= latest and self._vain.get(pair, (0.0, 0.0))[0] <= now
+            for pair, sent in self.lacking(wanted).items()
+            if sent <= latest and self._vain.get(pair, (0.0, 0.0))[0] <= now
         }
         if not asked:
             return []
         names = sorted({name for name, _ in asked})
-        told = await asyncio.gather(*(self._in_time(name) for name in names))
+        told = await asyncio.gather(*(self._in_time(name, asked) for name in names))
         silent = [name for name, answers in zip(names, told, strict=True) if not answers]
         if silent:
             log.warning("The signing keys of %d server(s) can't be had now, for one of %s.", len(silent), silent[0])
@@ -138,20 +138,29 @@ class ServerKeys:
                 self._vain[pair] = now + wait, wait
         return [answer for answers in told for answer in answers]
 
-    async def _in_time(self, server_name: str) -> list[Answer]:
+    def lacking(self, wanted: Mapping[Pair, int]) -> dict[Pair, int]:
+        """Which of these keys are not known for the time that they must be valid for."""
+        return {pair: sent for pair, sent in wanted.items() if self._until(pair) < sent}
+
+    async def _in_time(self, server_name: str, wanted: Mapping[Pair, int]) -> list[Answer]:
         try:
             async with asyncio.timeout(ASK_AT_MOST):
-                return await self.ask(server_name)
+                return await self.ask(server_name, wanted)
         except (CaptureError, TimeoutError):
             return []
 
-    async def ask(self, server_name: str) -> list[Answer]:
-        """Ask a server for its keys, through the homeserver, and know them. Raises MatrixError, HomeserverUnreachable."""
+    async def ask(self, server_name: str, wanted: Mapping[Pair, int]) -> list[Answer]:
+        """Ask a server for its keys, through the homeserver, and know them. Raises MatrixError, HomeserverUnreachable.
+
+        Each key is asked for by name with the time it must be valid for: asked for all its keys, Synapse tells what it happens to
+        have, which is none of a server it has just met, and never a newer answer than it once got.
+        """
         if server_name == self._own_name:
             answers = [await self._server.call("GET", "/_matrix/key/v2/server")]
         else:
-            where = f"/_matrix/key/v2/query/{quote(server_name, safe='')}"
-            answer = await self._server.call("GET", where, query={"minimum_valid_until_ts": str(int(time.time() * 1000))})
+            own = sorted(pair for pair in wanted if pair[0] == server_name)[:MAX_KEYS]
+            asked = {key_id: {"minimum_valid_until_ts": wanted[name, key_id]} for name, key_id in own}
+            answer = await self._server.call("POST", "/_matrix/key/v2/query", {"server_keys": {server_name: asked}})
             told_of = answer.get("server_keys")
             answers = [keys for keys in told_of if isinstance(keys, dict)] if isinstance(told_of, list) else []
         found = [verified for answer in answers if (verified := verify(answer, server_name, datetime.now(UTC)))]

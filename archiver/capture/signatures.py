@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from archiver.capture import server_keys
 from archiver.capture.client import CaptureError
-from archiver.capture.server_keys import SERVER_NAME, ServerKeys
+from archiver.capture.server_keys import SERVER_NAME, ServerKeys, believable, needed
 from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.event import KeyRing, Rules, check, lacking, signed_form
-from archiver.ledger.record import COLUMNS, Arrival, unseal
+from archiver.ledger.record import COLUMNS, Arrival, Record, unseal
 from archiver.ledger.sealing import Vault
 from archiver.stopping import pause
 
@@ -98,33 +97,40 @@ class Signatures:
     async def ask(self, server_name: str, attempts: int) -> int:
         """Ask one server and check what waited for it; returns how many events were settled."""
         try:
-            found = await self._keys.ask(server_name)
+            settled = await self._settle(server_name)
         except CaptureError as error:
             log.info("The signing keys of %s can't be had (attempt %d): %s", server_name, attempts + 1, error)
-            found = []
+            settled = 0
+        if settled:
+            log.info("%d signature(s) of %s were checked with its key, which came later.", settled, server_name)
         async with tenant_tx(self._pool, self._vault.org) as tx:
-            await server_keys.keep(tx, self._vault.org, found)
             await tx.execute(ASKED, self._vault.org, server_name, min(MAX_AGAIN, AGAIN * 4.0 ** min(attempts, 10)))
-        if not found:
-            return 0
+            await tx.execute(DONE, self._vault.org, server_name)
+        return settled
+
+    async def _settle(self, server_name: str) -> int:
+        """Ask for what is lacking and check, a batch at a time. Raises MatrixError, HomeserverUnreachable."""
         settled, place = 0, ("", "")
         while True:
             async with tenant_tx(self._pool, self._vault.org) as tx:
                 rows = await tx.fetch(WAITING, self._vault.org, server_name, *place)
-                settled += await self._check(tx, server_name, rows)
-                if len(rows) < BATCH:
-                    await tx.execute(DONE, self._vault.org, server_name)
-                    break
+                waiting = [
+                    (record, Rules(row["version"] or "11"))
+                    for row, record in zip(rows, await unseal(tx, self._vault, rows), strict=True)
+                ]
+            if not waiting:
+                return settled
+            wanted = self._keys.lacking(needed((record.event for record, _ in waiting), believable()))
+            found = await self._keys.ask(server_name, wanted) if wanted else []
+            async with tenant_tx(self._pool, self._vault.org) as tx:
+                await server_keys.keep(tx, self._vault.org, found)
+                settled += await self._check(tx, server_name, waiting)
             place = rows[-1]["room_id"], rows[-1]["event_id"]
-        if settled:
-            log.info("%d signature(s) of %s were checked with its key, which came later.", settled, server_name)
-        return settled
 
-    async def _check(self, tx: Connection, server_name: str, rows: Sequence[Any]) -> int:
+    async def _check(self, tx: Connection, server_name: str, waiting: Sequence[tuple[Record, Rules]]) -> int:
         """Check these events again; those whose signature can now be judged wait no longer."""
         judged = {}
-        for row, record in zip(rows, await unseal(tx, self._vault, rows), strict=True):
-            rules = Rules(row["version"] or "11")
+        for record, rules in waiting:
             pdu = signed_form(record.event, rules)
             checks = check(pdu, record.event_id, rules, self._keys.known)
             if server_name in checks.signed_by or server_name not in lacking(pdu, rules, self._keys.known):

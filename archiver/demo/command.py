@@ -89,6 +89,8 @@ def welcome(stack: Stack) -> str:
         if reader is not people.OPERATOR
     ]
     lines += [
+        "Speel iemand op WhatsApp · play somebody on WhatsApp:",
+        f"    {stack.contract.simulator}/phone/{people.CITIZEN.wa_id}   {people.CITIZEN.name}",
         "Opdrachtregel · command line, for example:",
         f"    griffier --config {stack.data_dir / 'griffier.yaml'} rooms",
         f"Chat mee met Element op homeserver · chat with Element on homeserver {matrix}:",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from bridge.simulator.cloud import Simulator, serve
+from bridge.simulator.server import Simulator, serve
 
 
 def main() -> int:

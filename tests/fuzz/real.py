@@ -88,7 +88,7 @@ class Stub(Homeserver):
     async def call(self, method: str, path: str, *_: Any, **__: Any) -> Any:
         if path == "/_matrix/key/v2/server":
             return self._signer.keys()
-        if path.startswith("/_matrix/key/v2/query/"):
+        if path == "/_matrix/key/v2/query":
             return {"server_keys": self._hostile.bend([self._signer.keys()])}
         raise MatrixError(404, {"errcode": "M_NOT_FOUND"}, "stub")
 

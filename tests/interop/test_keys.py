@@ -246,6 +246,6 @@ async def test_the_keys_of_another_server_are_had_through_the_homeserver_as_nota
     await synapse.close()
     async with homeserver(stack.homeserver, 30) as server:
         keys = ServerKeys(server, stack.server_name)
-        [answer] = await keys.ask(name)
+        [answer] = await keys.ask(name, {(name, "ed25519:een"): now})
     assert keys.known[name, "ed25519:een"].until == now + 86_400_000
     assert set(json.loads(answer.proof)["signatures"]) == {name, stack.server_name}, "the notary vouches for it too"

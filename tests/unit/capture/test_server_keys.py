@@ -41,10 +41,11 @@ class FakeHomeserver:
 
     def __init__(self) -> None:
         self.answers: list[dict] | None = None
-        self.asked: list[str] = []
+        self.asked: list[dict] = []
 
-    async def call(self, method: str, path: str, query=None) -> dict:
-        self.asked.append(path)
+    async def call(self, method: str, path: str, body: dict) -> dict:
+        assert (method, path) == ("POST", "/_matrix/key/v2/query")
+        self.asked.append(body["server_keys"])
         if self.answers is None:
             raise HomeserverUnreachable("stil")
         return {"server_keys": self.answers}
@@ -138,7 +139,7 @@ async def test_a_server_is_asked_again_when_its_answer_is_no_longer_new_enough(o
     server.answers = [answer(one, now + 1000)]
     assert await keys.learn({pair: now})
     assert not await keys.learn({pair: now + 1000})
-    assert server.asked == [f"/_matrix/key/v2/query/{NAME}"]
+    assert server.asked == [{NAME: {"ed25519:een": {"minimum_valid_until_ts": now}}}]
     server.answers = [answer(one, now + DAY)]
     assert await keys.learn({pair: now + 2000})
     assert keys.known[pair].until == now + DAY
@@ -163,7 +164,7 @@ async def test_live_capture_does_not_wait_for_a_server_that_hangs(monkeypatch):
     monkeypatch.setattr(server_keys, "ASK_AT_MOST", 0.05)
 
     class Hanging(FakeHomeserver):
-        async def call(self, method, path, query=None):
+        async def call(self, method, path, body):
             await asyncio.sleep(30)
 
     keys = ServerKeys(Hanging(), "rijk.example")
@@ -177,17 +178,17 @@ async def test_a_name_stays_with_its_first_key_and_an_old_key_never_becomes_vali
     server, pair = FakeHomeserver(), (NAME, "ed25519:een")
     keys = ServerKeys(server, "rijk.example")
     server.answers = [answer(one, now + DAY)]
-    await keys.ask(NAME)
+    await keys.ask(NAME, {pair: now})
     server.answers = [answer(generate_signing_key("een"), now + 2 * DAY)]
-    await keys.ask(NAME)
+    await keys.ask(NAME, {pair: now})
     assert (keys.known[pair].key.to_base64(), keys.known[pair].until) == (encode_base64(get_verify_key(one).encode()), now + DAY)
     next_key = generate_signing_key("drie")
     for expired in (now - 5000, now - 1000):
         server.answers = [answer(next_key, now + DAY, old={"ed25519:een": {"key": public(one), "expired_ts": expired}})]
-        await keys.ask(NAME)
+        await keys.ask(NAME, {pair: now})
         assert keys.known[pair].until == now - 5000
     server.answers = [answer(one, now + DAY)]
-    await keys.ask(NAME)
+    await keys.ask(NAME, {pair: now})
     assert keys.known[pair].until == now - 5000
 
 

@@ -148,7 +148,7 @@ async def test_what_one_organisations_homeserver_says_of_a_servers_key_is_never_
     hostile, real = FakeHomeserver(), FakeHomeserver()
     for org, server in ((1, hostile), (2, real)):
         server.answers = [answer(generate_signing_key("zelfde"), int(time.time() * 1000) + 86_400_000, name=name)]
-        found = await ServerKeys(server, "rijk.example").ask(name)
+        found = await ServerKeys(server, "rijk.example").ask(name, {})
         assert len(found) == 1
         async with tenant_tx(archive.pool, org) as tx:
             await server_keys.keep(tx, org, found)

@@ -1,0 +1,68 @@
+"""What Synapse calls: keys, device lists and events for us, committed and only then acknowledged (promise 1)."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from typing import Any, cast
+
+from aiohttp import web
+from mautrix.types import JSON, DeviceLists, DeviceOTKCount
+
+from bridge.accounts import Accounts
+from bridge.departing import Departing
+from bridge.relay import Relay
+from bridge.settings import Bridge
+
+log = logging.getLogger(__name__)
+
+
+class Transactions:
+    """The application service, as Synapse sees it."""
+
+    def __init__(self, settings: Bridge, accounts: Accounts, departing: Departing, relay: Relay) -> None:
+        self._settings = settings
+        self._accounts = accounts
+        self._departing = departing
+        self._relay = relay
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where it answers; the second is how older homeservers call."""
+        return [web.put(f"{prefix}/transactions/{{txn}}", self.take) for prefix in ("/_matrix/app/v1", "")]
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Events for us: committed, and only then acknowledged (promise 1)."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        given = token if scheme == "Bearer" else request.query.get("access_token", "")
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), self._settings.hs_token.get_secret_value().encode()):
+            return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
+        body = await request.json()
+        for event in _part(body, "to_device", "de.sorunome.msc2409") or []:
+            account = self._accounts.of(event.get("to_user_id", ""))
+            if account is not None:
+                await account.take_key(event)
+        lists = _part(body, "device_lists", "org.matrix.msc3202") or {}
+        # One user's broken device, or a server that does not answer now, must not cost the keys that came with it.
+        try:
+            if lists.get("changed"):
+                await self._accounts.bot.olm.handle_device_lists(DeviceLists.deserialize(cast("JSON", lists)))
+            for user_id, devices in (_part(body, "device_one_time_keys_count", "org.matrix.msc3202") or {}).items():
+                for device_id, counts in devices.items():
+                    await self._top_up(user_id, device_id, int(counts.get("signed_curve25519", 0)))
+        except Exception as error:
+            log.warning("Devices could not be brought up to date: %s", type(error).__name__)
+        events = [event for event in body.get("events", []) if isinstance(event, dict) and await self._departing.wanted(event)]
+        if events:
+            await self._relay.take_out(events)
+        return web.json_response({})
+
+    async def _top_up(self, user_id: str, device_id: str, count: int) -> None:
+        """Publish new one-time keys when the server runs out of them."""
+        account = self._accounts.of(user_id)
+        if account is not None and account.client.device_id == device_id and account.olm.account is not None:
+            await account.olm.handle_otk_count(DeviceOTKCount(signed_curve25519=count, curve25519=0))
+
+
+def _part(body: dict[str, Any], name: str, prefix: str) -> Any:
+    """A part of a transaction under its stable or its unstable name."""
+    return body.get(name) or body.get(f"{prefix}.{name}")
