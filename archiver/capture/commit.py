@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 RETRIED = 500  # waiting events opened at a time
-FEW = 20  # events that are checked in a row (1 ms); then whatever else is waiting has its turn
+FEW = 20  # events that are checked or decrypted in a row (1 ms); then whatever else is waiting has its turn
 NO_OLM = "m.no_olm"  # the sender's device could not open an Olm session with ours: one is made from here
 SOURCE = "nl.griffier.source"
 CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it comes from another network
@@ -267,7 +267,9 @@ class Committer:
         await self._megolm.prepare(tx, {ref for page in pages for ref in _sessions(page)}, fresh=fresh)
         arrivals = []
         for page in pages:
-            for event, examined in page.events:
+            for number, (event, examined) in enumerate(page.events):
+                if number % FEW == 0:
+                    await asyncio.sleep(0)  # the next page is on its way: nobody keeps the homeserver waiting
                 if examined is None:
                     await self._keep_oddity(tx, page.room_id, event, "no canonical form")
                 elif event.get("room_id", page.room_id) != page.room_id:
