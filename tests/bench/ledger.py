@@ -27,7 +27,7 @@ async def run(folder: Path) -> None:
     """Print the ratios."""
     events = list(made(EVENTS))
     gc.freeze()  # as capture does; and what the measurement itself holds is no part of what is measured
-    gc.set_threshold(GARBAGE, 20, 100)
+    gc.set_threshold(GARBAGE)
     table.title(f"Ledger without network: {EVENTS:,} encrypted events with their payloads, against COPY of the same bytes")
     async with archive(folder) as kept:
         bare = await copy(kept, events, "", len(events))
