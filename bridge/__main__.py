@@ -32,7 +32,7 @@ def main() -> int:
         parser.error("--connect needs --token-file: a token on the command line can be seen by others")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("mau").setLevel(logging.WARNING)  # at lower levels it names rooms and people
-    from bridge.administration import Refusal
+    from bridge.office.administration import Refusal
 
     try:
         settings = Settings.load(args.config).bridge

@@ -16,35 +16,35 @@ from mautrix.crypto import PgCryptoStore
 from mautrix.util.async_db import Database
 
 from bridge.accounts import Accounts
-from bridge.address_book import AddressBook
-from bridge.arriving import Arriving
-from bridge.contacts import Contacts
-from bridge.departing import Departing
-from bridge.fetching import Files
-from bridge.ghosts import Ghosts
-from bridge.groups import Groups
-from bridge.health import Health
-from bridge.holding import Holding, heard_after, heard_in
+from bridge.arriving.address_book import AddressBook
+from bridge.arriving.arriving import Arriving
+from bridge.arriving.contacts import Contacts
+from bridge.arriving.fetching import Files
+from bridge.arriving.ghosts import Ghosts
+from bridge.arriving.groups import Groups
+from bridge.arriving.meeting import Meeting
+from bridge.arriving.missing import MissingFiles
+from bridge.arriving.persons import Persons
+from bridge.departing.departing import Departing
+from bridge.departing.holding import Holding, heard_after, heard_in
+from bridge.departing.missed import Missed
+from bridge.departing.notices import Notices
+from bridge.departing.opening import Opening
+from bridge.departing.receipts import Reading, Receipts
+from bridge.departing.templates import Offers
+from bridge.departing.window import Window
 from bridge.listening import serving, tls
-from bridge.meeting import Meeting
-from bridge.missed import Missed
-from bridge.missing import MissingFiles
 from bridge.network import ContactSynced, GroupChanged, Receipt
 from bridge.network.cloud import Cloud
-from bridge.notices import Notices
 from bridge.numbers import Numbers
-from bridge.office import Office
-from bridge.opening import Opening
-from bridge.persons import Persons
-from bridge.portal import Portals
-from bridge.receipts import Reading, Receipts
-from bridge.relay import INBOX, OUTBOX, Pace, Relay
+from bridge.office.health import Health
+from bridge.office.office import Office
+from bridge.portal.portal import Portals
+from bridge.relay.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
-from bridge.templates import Offers
 from bridge.transactions import Transactions
 from bridge.webhook import Webhook
-from bridge.window import Window
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 from mautrix.crypto.attachments import decrypt_attachment, encrypt_attachment
 from mautrix.types import JSON, EncryptedFile
 
-from bridge import measures
+from bridge.arriving import measures
 from bridge.ghost import Account
 from bridge.network import Media
 

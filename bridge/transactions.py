@@ -10,11 +10,11 @@ from aiohttp import web
 from mautrix.types import JSON, DeviceLists, DeviceOTKCount
 
 from bridge.accounts import Accounts
-from bridge.departing import Departing
-from bridge.management import Management
-from bridge.members import Members
-from bridge.receipts import Reading
-from bridge.relay import Relay
+from bridge.departing.departing import Departing
+from bridge.departing.receipts import Reading
+from bridge.office.management import Management
+from bridge.portal.members import Members
+from bridge.relay.relay import Relay
 from bridge.settings import Bridge
 
 log = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from bridge.alarm import Alarms
 from bridge.network.cloud import Cloud, parse
 from bridge.numbers import Numbers
+from bridge.office.alarm import Alarms
+from bridge.office.pulse import Pulse
 from bridge.origin import FOREIGN, caller, newest, signed_by, sort_out, within
-from bridge.pulse import Pulse
-from bridge.relay import Relay
+from bridge.relay.relay import Relay
 from bridge.settings import Bridge
 
 log = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ from aiohttp import web
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
-from bridge.alarm import Alarms
 from bridge.network import Outgoing
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
-from bridge.pulse import Pulse
-from bridge.relay import INBOX, OUTBOX, Pace, Relay
+from bridge.office.alarm import Alarms
+from bridge.office.pulse import Pulse
+from bridge.relay.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge
 from bridge.webhook import Webhook

@@ -24,7 +24,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from bridge.relay import Relay
+from bridge.relay.relay import Relay
 from tests.chaos.sending import NUMBER, SEAL, SECRET
 
 pytestmark = pytest.mark.postgres

@@ -26,10 +26,10 @@ from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
-from bridge.alarm import Alarms
 from bridge.numbers import Numbers
-from bridge.pulse import Pulse
-from bridge.relay import Relay
+from bridge.office.alarm import Alarms
+from bridge.office.pulse import Pulse
+from bridge.relay.relay import Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge
 from bridge.webhook import Webhook

@@ -390,9 +390,8 @@ async def test_an_edit_a_deletion_and_a_reaction_whose_message_never_comes_are_t
     await asyncio.sleep(max(0.0, began + NOT_YET - time.monotonic()))
     rooms = json.loads((await stack.griffier("rooms", "--json")).stdout)["rooms"]
     [room] = [entry["room_id"] for entry in rooms if entry["name"] == "Wees (WhatsApp)"]
-    events = await shown(
-        minister, room, lambda events: having("Reageerde met")(events) and having("verwijderd dat hier")(events), 60
-    )
+    told = [having(words) for words in (f"verbeterd {word}", "Reageerde met", "verwijderd dat hier")]
+    events = await shown(minister, room, lambda events: all(each(events) for each in told), 60)
     bodies = [str(event.get("body")) for event in events]
     assert (
         f"verbeterd {word}\n✏️ Bewerkt; het oorspronkelijke bericht is hier niet · Edited; the original message is not here"

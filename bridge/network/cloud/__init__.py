@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from bridge.markup import in_parts, length
+from bridge.departing.markup import in_parts, length
 from bridge.network import Media, NetworkError, NotUnderstood, Outgoing, Told
 from bridge.network.cloud import delivery, files, message, sending, templates, told
 from bridge.network.cloud.delivery import parse, signature_ok

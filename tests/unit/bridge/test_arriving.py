@@ -13,21 +13,21 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mautrix.util.async_db import Database
 
 from bridge.accounts import Accounts
-from bridge.address_book import AddressBook
-from bridge.arriving import Arriving
-from bridge.contacts import Contacts
-from bridge.fetching import Files
-from bridge.ghosts import Ghosts
-from bridge.groups import Groups
-from bridge.meeting import Meeting
-from bridge.missing import MissingFiles
+from bridge.arriving.address_book import AddressBook
+from bridge.arriving.arriving import Arriving
+from bridge.arriving.contacts import Contacts
+from bridge.arriving.fetching import Files
+from bridge.arriving.ghosts import Ghosts
+from bridge.arriving.groups import Groups
+from bridge.arriving.meeting import Meeting
+from bridge.arriving.missing import MissingFiles
+from bridge.arriving.persons import Persons
+from bridge.arriving.rendering import SOURCE
 from bridge.network import ContactSynced, GroupChanged, Media, NetworkError, NotYet
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
-from bridge.persons import Persons
-from bridge.portal import Portals
-from bridge.relay import Relay
-from bridge.rendering import SOURCE
+from bridge.portal.portal import Portals
+from bridge.relay.relay import Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, Number
 from tests.unit.bridge.homeserver import Homeserver, Room, homeserver

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.arriving.rendering import MAX_TEXT, beginning
 from bridge.network import NotUnderstood
 from bridge.network.cloud import Cloud, signature_ok
-from bridge.rendering import MAX_TEXT, beginning
 
 CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", str, 1000)  # type: ignore[arg-type] - reads only, calls nobody
 

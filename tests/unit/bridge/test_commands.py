@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.commands import COMMANDS, Asked, NotACommand, allowed, holds_secret, parse
+from bridge.office.commands import COMMANDS, Asked, NotACommand, allowed, holds_secret, parse
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_admin_may_everything_an_official_only_their_own_and_others_nothing()
         assert allowed(command, admin=False, owns_a_number=True) is not command.admins_only
         assert allowed(command, admin=False, owns_a_number=False) is (command.name == "help")
     mine = {command.name for command in COMMANDS if not command.admins_only}
-    assert mine == {"help", "list", "status", "test", "colleague"}
+    assert mine == {"help", "list", "status", "test"}
 
 
 @pytest.mark.parametrize("text", ["EAAG" + "x9" * 40, "mijn token: EAABsbCS1iHgBO" + "a" * 20, "0123456789abcdef" * 2, "A" * 90])

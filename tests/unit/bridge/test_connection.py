@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bridge.network import Held, NetworkError
-from bridge.probing import judge
-from bridge.pulse import DOWN, Pulse, Signs, silent_since, was_down
-from bridge.setback import setback
+from bridge.office.probing import judge
+from bridge.office.pulse import DOWN, Pulse, Signs, silent_since, was_down
+from bridge.relay.setback import setback
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LIMIT = timedelta(minutes=5)

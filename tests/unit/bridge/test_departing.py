@@ -17,18 +17,18 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mautrix.errors import MatrixRequestError
 
-from bridge.departing import Departing
-from bridge.holding import Holding
+from bridge.departing.departing import Departing
+from bridge.departing.holding import Holding
+from bridge.departing.notices import Notices
+from bridge.departing.opening import Opening
+from bridge.departing.receipts import STATUS, Reading, Receipts
+from bridge.departing.templates import Offers
+from bridge.departing.window import Window
 from bridge.network import Incoming, Receipt
 from bridge.network.cloud import Cloud
-from bridge.notices import Notices
-from bridge.opening import Opening
-from bridge.portal import Portal
-from bridge.receipts import STATUS, Reading, Receipts
-from bridge.relay import OUTBOX, Pace, Relay
+from bridge.portal.portal import Portal
+from bridge.relay.relay import OUTBOX, Pace, Relay
 from bridge.sealing import Seal
-from bridge.templates import Offers
-from bridge.window import Window
 from tests.unit.bridge.simulated import CONTACT, NUMBER, TOKEN, Sim
 
 pytestmark = pytest.mark.postgres

@@ -16,14 +16,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import emblem, missing
-from bridge.address_book import AddressBook
-from bridge.fetching import Files
-from bridge.measures import info
-from bridge.missing import Missing, MissingFiles
+from bridge.arriving import missing
+from bridge.arriving.address_book import AddressBook
+from bridge.arriving.fetching import Files
+from bridge.arriving.measures import info
+from bridge.arriving.missing import Missing, MissingFiles
 from bridge.network import ContactSynced, Media, NetworkError
 from bridge.network.cloud import Cloud
-from bridge.relay import Relay
+from bridge.portal import emblem
+from bridge.relay.relay import Relay
 from bridge.sealing import Seal
 
 SEAL = Seal(AESGCM(b"k" * 32))

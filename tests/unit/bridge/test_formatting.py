@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.formatting import to_html
+from bridge.arriving.formatting import to_html
 
 
 @pytest.mark.parametrize(

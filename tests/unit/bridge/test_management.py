@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mautrix.errors import MatrixRequestError
 
-from bridge.alarm import Alarms
-from bridge.interruption import Interruptions
-from bridge.management import Management, Reply, Said
 from bridge.network import NotYet
 from bridge.numbers import Numbers
+from bridge.office.alarm import Alarms
+from bridge.office.interruption import Interruptions
+from bridge.office.management import Management, Reply, Said
 from bridge.sealing import Seal
 from bridge.settings import Bridge
 

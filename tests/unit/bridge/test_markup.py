@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.markup import in_parts, length, plain, to_whatsapp
+from bridge.departing.markup import in_parts, length, plain, to_whatsapp
 
 TAGS = [
     "b", "strong", "i", "em", "del", "s", "code", "pre", "p", "br", "ul", "ol", "li", "blockquote", "a", "h1", "table", "tr",

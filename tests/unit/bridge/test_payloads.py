@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.arriving.rendering import MAX_TEXT, message, replacing, source, without_original, words
 from bridge.network import Incoming, Named, NotUnderstood
 from bridge.network.cloud import Cloud
-from bridge.rendering import MAX_TEXT, message, replacing, source, without_original, words
 from tests.unit.bridge.test_cloud import json_values
 
 CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", str, 1000)  # type: ignore[arg-type] - reads only, calls nobody

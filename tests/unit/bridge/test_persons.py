@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from bridge.arriving.persons import Persons
 from bridge.network import Named
-from bridge.persons import Persons
 
 pytestmark = pytest.mark.postgres
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bridge.network import NetworkError, NotUnderstood, NotYet
-from bridge.relay import INBOX, OUTBOX, Alarm, Pace, Relay
+from bridge.relay.relay import INBOX, OUTBOX, Alarm, Pace, Relay
 from bridge.sealing import Seal
 
 pytestmark = pytest.mark.postgres
@@ -151,7 +151,7 @@ async def test_what_comes_is_carried_over_at_once_and_an_idle_relay_asks_nearly_
 
 
 async def test_what_another_process_put_in_the_queue_is_found(relay, bridge_url, monkeypatch):
-    monkeypatch.setattr("bridge.lanes.POLL", 0.5)
+    monkeypatch.setattr("bridge.relay.lanes.POLL", 0.5)
     async with running(relay) as other:
         await asyncio.sleep(0.1)
         async with asyncpg.create_pool(bridge_url, min_size=1, max_size=1) as pool:
@@ -181,7 +181,7 @@ async def test_a_reaction_before_its_message_waits_beside_the_chat_and_follows_i
 
 
 async def test_what_waits_for_a_message_that_never_comes_is_told_in_the_end_and_counted(relay, monkeypatch):
-    monkeypatch.setattr("bridge.lanes.POLL", 0.5)
+    monkeypatch.setattr("bridge.relay.lanes.POLL", 0.5)
 
     async def work(change):
         if "target" in change:
@@ -201,7 +201,7 @@ async def test_what_waits_for_a_message_that_never_comes_is_told_in_the_end_and_
 
 
 async def test_a_message_that_always_fails_is_set_aside_with_an_alarm_kept_sealed_and_can_be_tried_again(relay, monkeypatch):
-    monkeypatch.setattr("bridge.setback.TRIES", 3)
+    monkeypatch.setattr("bridge.relay.setback.TRIES", 3)
     broken = True
 
     async def work(change):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.said import emoji, geo, read
+from bridge.departing.said import emoji, geo, read
 
 
 def text(body: str, **more) -> dict:

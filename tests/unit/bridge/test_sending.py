@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.departing.receipts import ORDER, advances
 from bridge.network import Filled, Media, NotUnderstood, Outgoing
 from bridge.network.cloud import Cloud, files, sending
 from bridge.network.cloud.pace import PAIR_BURST, Pace
 from bridge.network.cloud.refusals import CODES, error, refusal
 from bridge.network.cloud.templates import in_order, read
 from bridge.network.cloud.vcards import contacts
-from bridge.receipts import ORDER, advances
 
 CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", str, 1000)  # type: ignore[arg-type] - calls nobody
 JPEG, PNG, WEBP = b"\xff\xd8\xff" + b"x" * 40, b"\x89PNG\r\n\x1a\n" + b"x" * 40, b"RIFF0000WEBPVP8 " + b"x" * 40

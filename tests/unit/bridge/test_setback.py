@@ -6,7 +6,7 @@ import pytest
 from mautrix.errors import MatrixConnectionError, MatrixUnknownRequestError
 
 from bridge.network import NetworkError, NotUnderstood, NotYet
-from bridge.setback import GIVE_UP, NOT_YET, TRIES, TRIES_NETWORK, reason, setback
+from bridge.relay.setback import GIVE_UP, NOT_YET, TRIES, TRIES_NETWORK, reason, setback
 
 
 def after(error: Exception, attempt: int = 1, waited: float = 0, chance: float = 0.5):

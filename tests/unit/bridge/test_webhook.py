@@ -28,12 +28,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import NameOID
 
-from bridge.alarm import Alarms
 from bridge.listening import serving, tls
 from bridge.network.cloud import Cloud
 from bridge.numbers import Account, Number, Numbers
-from bridge.pulse import Pulse
-from bridge.relay import Relay
+from bridge.office.alarm import Alarms
+from bridge.office.pulse import Pulse
+from bridge.relay.relay import Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge
 from bridge.webhook import Webhook

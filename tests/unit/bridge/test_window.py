@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from bridge.departing.window import Window
 from bridge.network import Incoming, Named
-from bridge.window import Window
 
 pytestmark = pytest.mark.postgres
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -149,7 +149,7 @@ def test_mautrix_is_configured_as_an_archive_needs_it():
     assert MAUTRIX["bridge"]["no_bridge_info_state_key"] is False
     assert MAUTRIX["bridge"]["relay"]["enabled"] is False
     assert MAUTRIX["network"]["disable_view_once"] is False
-    from bridge.provisioning import PREFIX
+    from bridge.office.provisioning import PREFIX
 
     assert MAUTRIX["homeserver"]["status_endpoint"] == f"http://bridge:29320{PREFIX}/linked"
 

@@ -1,0 +1,1 @@
+"""From WhatsApp into Matrix."""

@@ -1,0 +1,1 @@
+"""From Matrix to WhatsApp."""

@@ -1,0 +1,1 @@
+"""The durable inbox and outbox, and how they are worked through."""
