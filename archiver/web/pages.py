@@ -16,9 +16,10 @@ from archiver.ledger.canonical import column
 from archiver.ledger.sealing import SealingError
 from archiver.reading import rooms as room_list
 from archiver.reading.rooms import Room
-from archiver.reading.search import search
+from archiver.reading.search import as_shown, search
 from archiver.reading.timeline import Entry, page_before
 from archiver.reading.words import NothingToSearch
+from archiver.web.access import reading
 from archiver.web.context import ARCHIVE
 from archiver.web.place import place, read_place
 from archiver.web.render import render
@@ -54,7 +55,7 @@ async def index(request: web.Request) -> web.StreamResponse:
     archive = request.app[ARCHIVE]
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "list rooms")
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+    async with reading(request) as tx:
         found = await room_list.rooms(tx, archive.vault)
         capturing = whole(await standings(tx, archive.settings))
     return render(request, "index.html", rooms=found, capturing=capturing)
@@ -69,7 +70,7 @@ async def read(request: web.Request) -> web.StreamResponse:
         await note(
             tx, archive.vault.org, request["actor"], "read", room_id=room.room_id, before=cursor.event_id if cursor else None
         )
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+    async with reading(request) as tx:
         entries, more = await page_before(tx, archive.vault, room, cursor, PAGE)
         capturing = whole(await standings(tx, archive.settings))
     shown = [(entry, _shown(room, entry)) for entry in entries]
@@ -88,7 +89,7 @@ async def file(request: web.Request) -> web.StreamResponse:
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         told = {"despite": DESPITE} if despite else {}
         await note(tx, archive.vault.org, request["actor"], "file", room_id=room.room_id, event_id=event_id, **told)
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+    async with reading(request) as tx:
         kept = await tx.fetchrow(FILE, archive.vault.org, room.room_id, event_id)
         if kept is None:
             raise web.HTTPNotFound
@@ -122,8 +123,10 @@ async def find(request: web.Request) -> web.StreamResponse:
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "search", words=len(query.split()))
     try:
-        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        async with reading(request) as tx:
             found = await search(tx, archive.vault, query)
+            if not request["visitor"].reads_everything:
+                found = await as_shown(tx, archive.vault, query, found)
             rooms = {room.room_id: room for room in await room_list.rooms(tx, archive.vault)}
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             await note(tx, archive.vault.org, request["actor"], "search results", shown=found.shown())
@@ -136,7 +139,7 @@ async def _room(request: web.Request) -> Room:
     archive, room_id = request.app[ARCHIVE], request.match_info["room_id"]
     if column(room_id) != room_id:
         raise web.HTTPNotFound
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+    async with reading(request) as tx:
         found = await room_list.rooms(tx, archive.vault, room_id)
     if not found:
         raise web.HTTPNotFound
