@@ -169,7 +169,7 @@ async def refuse(request: web.Request, reason: str, path: str) -> web.Response:
     archive, visitor = request.app[ARCHIVE], request["visitor"]
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, visitor.person, "refused", page=path, method=request.method, why=reason)
-    return render(request, "refused.html", 403, reason=reason, person=visitor.person)
+    return render(request, "refused.html", 403, reason=reason, person=visitor.person, hint="", again=False)
 
 
 @asynccontextmanager

@@ -57,6 +57,28 @@ async def role(pool: Pool, org: int, by: str, settings: Settings, args: argparse
     return {"person": args.person, "role": chosen.value, "granted": granted}, told
 
 
+async def session(pool: Pool, org: int, by: str, settings: Settings, args: argparse.Namespace) -> Told:
+    """List or end sessions. Raises RoleError when there is nothing to end."""
+    if args.do == "list":
+        async with tenant_tx(pool, org) as tx:
+            found = await sessions.live(tx, org, settings.web)
+        return {"sessions": [_session(each) for each in found]}, "\n".join(map(_session_line, found)) or "Nobody is signed in."
+    if not args.which:
+        raise RoleError("Name a session or a person: griffier session revoke WHICH")
+    async with tenant_tx(pool, org) as tx:
+        try:
+            one = await sessions.end(tx, org, UUID(args.which))
+            ended = [one] if one else []
+        except ValueError:
+            ended = []
+        ended = ended or await sessions.end_all_of(tx, org, args.which)  # Entra and Keycloak name people by UUIDs too
+        for each in ended:
+            await note(tx, org, by, "session ended", person=each.person, session=str(each.session_id))
+    if not ended:
+        raise RoleError(f"There is no session of '{args.which}'. 'griffier session list' shows them.")
+    return {"ended": [str(each.session_id) for each in ended]}, f"{len(ended)} session(s) ended."
+
+
 def _change(each: Change) -> dict[str, Any]:
     return {
         "person": each.person, "role": each.role, "granted": each.granted, "matrix_id": each.matrix_id,
