@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from typing import Any
+from uuid import UUID
 
 from archiver.db import Pool, tenant_tx
+from archiver.ledger.audit import note
 from archiver.settings import Settings
 from archiver.web import roles, sessions
 from archiver.web.roles import Change, Role, RoleError

@@ -112,4 +112,5 @@ def _short(value: Any) -> str:
 
 
 def _told(query: Any) -> dict[str, str]:
-    return {name: column(query[name], 255) for name in ("person", "action", "from", "to") if query.get(name)}
+    names = {"person": "person", "action": "act", "from": "from", "to": "to"}
+    return {told: column(query[name], 255) for name, told in names.items() if query.get(name)}
