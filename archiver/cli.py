@@ -268,12 +268,16 @@ async def rooms(settings: Settings, args: argparse.Namespace) -> int:
             **_completeness(room.completeness), "fetching": room.fetching,
             "archiver_is_member": room.seated, "notice_confirmed": room.noticed,
             "last_at": room.last_at.isoformat() if room.last_at else None,
+            "portal": room.portal.to_json() if room.portal else None,
         }
         for room in found
     ]  # fmt: skip
     lines = []
     for room in found:
         lines.append(f"{room.messages:>7}  {room.room_id:<46}  {room.name}")
+        if portal := room.portal:
+            whose = f"{portal.official or 'whose is not known'}, says {portal.told_by}"
+            lines.append(f"         {portal.network_name} {portal.channel or '?'} on {portal.receiver or '?'} of {whose}")
         lines += [
             f"         missing: {gap.event_id}, before {gap.before_at:%Y-%m-%d %H:%M:%S %Z}: {gap.cause or 'being looked for'}"
             if gap.before_at
@@ -342,6 +346,7 @@ async def search(settings: Settings, args: argparse.Namespace) -> int:
 STATUS = """
     SELECT (SELECT count(*) FROM record) AS records, (SELECT count(*) FROM message) AS messages,
            (SELECT count(*) FROM record WHERE unreadable IS NOT NULL) AS unreadable,
+           (SELECT count(*) FROM message WHERE unreadable LIKE 'bridge:%') AS not_carried_over,
            (SELECT count(*) FROM unread) AS not_shown_yet,
            (SELECT count(*) FROM stretch WHERE failed IS NULL) AS stretches_to_fetch,
            (SELECT count(*) FROM stretch WHERE failed IS NOT NULL) AS stretches_failed, (SELECT count(*) FROM oddity) AS oddities,
@@ -353,6 +358,7 @@ STATUS = """
            (SELECT count(*) FROM room WHERE membership = 'join' AND notice_seen_at IS NULL) AS rooms_without_notice,
            (SELECT count(*) FROM room WHERE membership <> 'join') AS rooms_left,
            (SELECT count(*) FROM gap WHERE state <> 'filled' AND cause IS DISTINCT FROM 'not-visible') AS missing_events,
+           (SELECT count(*) FROM interruption WHERE until_at IS NULL) AS channels_not_covered,
            (SELECT count(*) FROM alarm) AS alarms
 """
 
@@ -363,12 +369,14 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
     from archiver.db import tenant_tx
     from archiver.ledger.alarm import sounding
     from archiver.oversight import rounds
+    from archiver.reading.interruption import interruptions
 
     async with opened(settings) as (pool, vault), tenant_tx(pool, vault.org) as tx:
         counts = dict(await tx.fetchrow(STATUS))
         seats = await standings(tx, settings)
         alarms = await sounding(tx, vault.org)
         sung = await rounds.summary(tx, vault.org)
+        uncovered = [each for each in await interruptions(tx, vault.org) if each.until_at is None]
     capturing = whole(seats)
     told = [
         {
@@ -388,11 +396,17 @@ async def status(settings: Settings, args: argparse.Namespace) -> int:
         f"  canary                 {line}" for line in (sung.lines(settings.canary.every, datetime.now(UTC)) if sung else [])
     ]
     lines += [
+        f"  NOT COVERED {each.network} {each.number or each.number_id or 'all numbers'} of {each.official or 'whom is not known'}"
+        f": {each.cause} (since {each.from_at:%Y-%m-%d %H:%M %Z}, says {each.told_by})"
+        for each in uncovered
+    ]
+    lines += [
         f"  ALARM {each['kind']} {each['subject']}: {each['detail']} (since {each['raised_at']:%Y-%m-%d %H:%M %Z})"
         for each in alarms
     ]
     sounding_now = [each | {"raised_at": each["raised_at"].isoformat()} for each in alarms]
-    _print(args, {"capturing": capturing, "seats": told, **counts, "canary": canary, "alarms": sounding_now}, "\n".join(lines))
+    value = {"capturing": capturing, "seats": told, **counts, "canary": canary, "alarms": sounding_now}
+    _print(args, value | {"interruptions": [each.to_json() for each in uncovered]}, "\n".join(lines))
     return 0 if capturing else 1
 
 
@@ -452,6 +466,7 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
     from archiver.export import EXPORTERS, Transcript
     from archiver.export.transcript import audited, whole_file
     from archiver.ledger.files import FileStore
+    from archiver.reading.bridged import bridged as beside
     from archiver.reading.rooms import choose
     from archiver.reading.rooms import rooms as list_rooms
 
@@ -468,10 +483,12 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
     async with opened(settings) as (pool, vault):
         async with tenant_tx(pool, vault.org) as tx:
             room = choose(await list_rooms(tx, vault), args.room)
+            bridged = await beside(tx, vault, room, args.start, args.end)
         transcript = Transcript(
             pool=pool, vault=vault, files=FileStore(settings.files), room=room, organisation=settings.organisation.name,
             made_at=datetime.now(UTC), made_by=actor(), language=args.language or settings.organisation.language,
-            start=args.start, end=args.end, progress=lambda done: _progress(f"{done} of {room.messages} messages"),
+            start=args.start, end=args.end, bridged=bridged,
+            progress=lambda done: _progress(f"{done} of {room.messages} messages"),
         )  # fmt: skip
         await audited(transcript, exporter.name)
         with whole_file(args.out, force=args.force) as out:
@@ -482,9 +499,12 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
         "unreadable": room.unreadable,
         "holes": room.completeness.holes,
         "fetching": room.fetching,
+        "portal": room.portal.to_json() if room.portal else None,
+        "interruptions": [each.to_json() for each in bridged.interruptions],
     }
     holes = room.completeness.holes
     gaps = f" {holes} hole(s), {room.unreadable} unreadable." if holes or room.unreadable else ""
+    gaps += f" {len(bridged.interruptions)} time(s) not covered by the bridge." if bridged.interruptions else ""
     _print(args, told, f"{room.name} ({room.room_id}): {written} messages written to {args.out}.{gaps}")
     return 0
 

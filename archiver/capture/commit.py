@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from nio.events import ToDeviceEvent
 from archiver.capture import joining, media, notice, receipts, server_keys, signatures
 from archiver.capture.client import Homeserver, MatrixError, path
 from archiver.capture.keystore import NewSession
-from archiver.capture.megolm import REPLAYED, Megolm, Ref
+from archiver.capture.megolm import REPLAYED, Megolm, Opened, Ref
 from archiver.capture.page import Page, RoomPage
 from archiver.capture.seat import Seat
 from archiver.capture.server_keys import ServerKeys
@@ -25,9 +24,11 @@ from archiver.db import Connection
 from archiver.ledger import alarm
 from archiver.ledger.audit import uuid7
 from archiver.ledger.canonical import HostileJson, JsonObject, column
+from archiver.ledger.claims import BRIDGE_KEY, CLAIMED_SOURCE, PUPPET, believed, claims
 from archiver.ledger.event import Examined, KeyRing, Rules, examine
 from archiver.ledger.record import (
     COLUMNS,
+    OTHER_SENDER,
     Arrival,
     Place,
     Reading,
@@ -47,8 +48,6 @@ WITHHELD_TYPES = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld
 RETRIED = 500  # waiting events opened at a time
 FEW = 20  # events that are checked in less time than a thread takes to begin
 NO_OLM = "m.no_olm"  # the sender's device could not open an Olm session with ours: one is made from here
-SOURCE = "nl.griffier.source"
-CLAIMED_SOURCE = "claimed-source"  # who sent it is no bridge and says that it comes from another network
 
 KEEP_WITHHELD = """
     INSERT INTO withheld (org, room_id, session_id, code, sender) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
@@ -298,20 +297,35 @@ class Committer:
         if event.get("type") != "m.room.encrypted" or "state_key" in event:
             return Arrival(
                 page.room_id, examined.event_id, event, page.rules, examined.checks,
-                doubts=self._doubt_source(event, event), written=examined.written,
+                doubts=self._doubts(event, Opened(None, None, said=event)), written=examined.written,
             )  # fmt: skip
         opened = self._megolm.open(page.room_id, event)
         return Arrival(
             page.room_id, examined.event_id, event, page.rules, examined.checks, opened.payload, opened.unreadable, opened.index,
-            opened.doubts + self._doubt_source(event, opened.said), examined.written, opened.said,
+            self._doubts(event, opened), examined.written, opened.said,
         )  # fmt: skip
 
-    def _doubt_source(self, event: JsonObject, said: JsonObject | None) -> tuple[str, ...]:
-        """Whether somebody who is no bridge says that a message comes from elsewhere (`nl.griffier.source`)."""
-        content, sender = said.get("content") if said else None, event.get("sender")
-        if not isinstance(content, dict) or SOURCE not in content:
-            return ()
-        return () if any(fnmatchcase(str(sender), pattern) for pattern in self._bridges) else (CLAIMED_SOURCE,)
+    def _doubts(self, event: JsonObject, opened: Opened) -> tuple[str, ...]:
+        """What speaks against believing an event, and whether somebody who is no bridge says what only a bridge may say.
+
+        A bridge's own device makes the keys of what it says in the name of its ghosts: such a key is not doubted. So it does of
+        what an official wrote in the network's own app (`fi.mau.double_puppet_source`); whether the room is that official's
+        is for the reader to know, since anybody in it could send the same ciphertext again. What it opens is the bridge's word.
+        """
+        content, sender = opened.said.get("content") if opened.said else None, event.get("sender")
+        if not isinstance(content, dict):
+            return opened.doubts
+        doubts, bridge = opened.doubts, self._believed(sender)
+        if OTHER_SENDER in doubts and self._believed(opened.giver):
+            if bridge:
+                doubts = tuple(doubt for doubt in doubts if doubt != OTHER_SENDER)
+            elif isinstance(content.get(PUPPET), str):
+                doubts, bridge = (*doubts, BRIDGE_KEY), True
+        kind = opened.said.get("type") if opened.said else None
+        return doubts if bridge or not claims(kind, content) else (*doubts, CLAIMED_SOURCE)
+
+    def _believed(self, user_id: object) -> bool:
+        return believed(user_id, self._bridges)
 
     async def _open_waiting(self, tx: Connection, sessions: list[tuple[str, str]]) -> None:
         """Read what waited for the keys that have just come (D9)."""
@@ -327,8 +341,7 @@ class Committer:
             for record in await unseal(tx, self.seat.vault, rows):
                 opened = self._megolm.open(record.room_id, record.event)
                 if opened.payload is not None:
-                    doubts = opened.doubts + self._doubt_source(record.event, opened.said)
-                    readings.append(Reading(record, opened.payload, opened.index, doubts))
+                    readings.append(Reading(record, opened.payload, opened.index, self._doubts(record.event, opened)))
                     await media.enqueue_payload(tx, self.seat.vault, record, opened.payload)
             places: list[Place] = [(r.record.room_id, r.record.session_id or "", r.message_index or 0) for r in readings]
             first = await taken(tx, self.seat.org, places)

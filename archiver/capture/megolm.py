@@ -52,6 +52,7 @@ class Opened:
     index: int | None = None  # the message's place in its session
     doubts: tuple[str, ...] = ()
     said: JsonObject | None = None  # the payload as JSON; None when it is none
+    giver: str | None = None  # the account whose device gave us the key
 
 
 class Megolm:
@@ -120,7 +121,7 @@ class Megolm:
             doubts.append(OTHER_SENDER)
         if said is not None and said.get("room_id") != room_id:  # what can't be read as JSON is kept all the same
             doubts.append(OTHER_ROOM)
-        return Opened(payload, None, message.message_index, tuple(doubts), said)
+        return Opened(payload, None, message.message_index, tuple(doubts), said, giver)
 
 
 def _pickle_key(text: str) -> bytes:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 TAKE = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 FIND = "SELECT device_id, sealed_secrets, sync_token, account FROM seat WHERE org = $1 AND user_id = $2"
+BRIDGES = "UPDATE seat SET bridges = $3 WHERE org = $1 AND user_id = $2"  # the reading view is told whom to believe
 ADD = "INSERT INTO seat (org, user_id, device_id, sealed_secrets, alive_at) VALUES ($1, $2, $3, $4, now())"
 KEEP_SECRETS = "UPDATE seat SET sealed_secrets = $3, device_id = $4 WHERE org = $1 AND user_id = $2"
 SIGNED = """
@@ -118,6 +119,7 @@ class Seat:
             self.olm = Machine(self.user_id, self.device_id, self.keys)
             await self.keys.flush(tx)
             rows = await tx.fetch(ASKED, self.org)
+            await tx.execute(BRIDGES, self.org, self.user_id, settings.bridges)
         self.olm.asked |= {(row["room_id"], row["session_id"]) for row in rows}
         # Who logs a device out, as a reset of the password does, takes its published keys away too.
         if not self.olm.account.shared or not await self._is_published(server):

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from archiver.capture.client import CaptureError, Homeserver, MatrixError, path
 from archiver.capture.seat import Seat
-from archiver.homeserver.kinds import State, kinds
+from archiver.homeserver.kinds import CREATE, State, kinds
 from archiver.homeserver.levels import level, needed
-from archiver.homeserver.scope import Scope, share
+from archiver.homeserver.portals import in_scope
+from archiver.homeserver.scope import Scope, matches, share
 from archiver.ledger import alarm
 from archiver.stopping import pause
 
@@ -27,12 +28,21 @@ LEVELS = ("m.room.power_levels", "")
 class Seating:
     """Sees to it that an archiver is in every room in scope."""
 
-    def __init__(self, server: Homeserver, seat: Seat, admin_token: str, scope: Scope, archivers: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        server: Homeserver,
+        seat: Seat,
+        admin_token: str,
+        scope: Scope,
+        archivers: tuple[str, ...],
+        bridges: tuple[str, ...] = (),
+    ) -> None:
         self._server = server
         self._seat = seat
         self._token = admin_token
         self._scope = scope
         self._archivers = archivers
+        self._bridges = bridges
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look at all rooms at the start and every ten minutes, until told to stop. Does nothing without an admin token."""
@@ -74,7 +84,7 @@ class Seating:
                 if room_id in powerful and self._seat.user_id in members:
                     await self._give_back(room_id, 0)
                 return
-            if not self._scope.covers([str(member) for member in members], await self._kinds(room_id)):
+            if not await self._in_scope(room_id, [str(member) for member in members]):
                 return
             await self._join(room_id, where)
             log.info("Joined %s, which had no archiver.", room_id)
@@ -83,15 +93,21 @@ class Seating:
             async with self._seat.tx() as tx:
                 await alarm.sound(tx, self._seat.org, alarm.CANT_JOIN, room_id, str(error))
 
-    async def _kinds(self, room_id: str) -> frozenset[str]:
-        """What the room may be; nothing where that makes no difference."""
-        if self._scope.every_kind:
-            return frozenset()
-        return await kinds(await self._state(room_id), self._archivers, self._state_if_known)
+    async def _in_scope(self, room_id: str, members: list[str]) -> bool:
+        """Whether the room is archived; its state is asked for only where it makes a difference."""
+        if self._scope.every_kind and not any(matches(member, self._bridges) for member in members):
+            return self._scope.covers(members, ())
+        events = await self._events(room_id)
+        state = _contents(events)
+        kinds_ = frozenset() if self._scope.every_kind else await kinds(state, self._archivers, self._state_if_known)
+        maker = next((str(event.get("sender")) for event in events if (event["type"], event["state_key"]) == CREATE), "")
+        return in_scope(self._scope, maker, state, members, kinds_, self._bridges)
+
+    async def _events(self, room_id: str) -> list[dict[str, Any]]:
+        return list((await self._server.call("GET", _where(room_id) + "/state", token=self._token)).get("state", []))
 
     async def _state(self, room_id: str) -> State:
-        events = (await self._server.call("GET", _where(room_id) + "/state", token=self._token)).get("state", [])
-        return {(event["type"], event["state_key"]): event["content"] for event in events}
+        return _contents(await self._events(room_id))
 
     async def _state_if_known(self, room_id: str) -> State:
         try:
@@ -134,3 +150,7 @@ class Seating:
 
 def _where(room_id: str) -> str:
     return ADMIN + "rooms/" + quote(room_id, safe="")
+
+
+def _contents(events: list[dict[str, Any]]) -> State:
+    return {(event["type"], event["state_key"]): event["content"] for event in events}

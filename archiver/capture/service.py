@@ -135,7 +135,9 @@ async def _capture(settings: Settings, pool: Pool, vault: Vault, stop: asyncio.E
                     "scanning files": Scanner(pool, vault, seat.user_id, files, scanner, settings.archiver.scan_timeout).run,
                     "fetching history": History(pool, server, committer, settings.archiver.history_pause).run,
                     "looking for what is missing": Gaps(pool, server, committer, admin_token).run,
-                    "looking for rooms": Seating(server, seat, admin_token, settings.archiver.scope, archivers).run,
+                    "looking for rooms": Seating(
+                        server, seat, admin_token, settings.archiver.scope, archivers, settings.archiver.bridges
+                    ).run,
                     "joining rooms": partial(joining.run, server, seat),
                     "mending sessions": Mender(pool, server, committer).run,
                     "checking signatures again": Signatures(pool, vault, keys).run,

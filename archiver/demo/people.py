@@ -71,6 +71,9 @@ PHONE_NUMBER = "+31 97 0102 03040"
 CITIZEN = Contact("31600000101", "Hatice Yıldız")
 JOURNALIST = Contact("31600000202", "Bram Wolters")
 
+# The bridge's bot and its ghosts: whose word on where a message comes from is believed.
+BRIDGES = [f"@whatsappbot:{SERVER_NAME}", f"@whatsapp_*:{SERVER_NAME}"]
+
 
 def user_id(person: Person) -> str:
     """The person's Matrix account."""

@@ -154,6 +154,7 @@ class Stack:
             port=self.ports.homeserver,
             server_name=people.SERVER_NAME,
             archiver=people.user_id(people.ARCHIVER),
+            bridges=people.BRIDGES,
             database=_with_database(database, urlsplit(database).path.lstrip("/") + "_synapse"),
             secrets=self.secrets,
             registration=registration,
@@ -226,7 +227,7 @@ class Stack:
             "archiver": {
                 "user_id": self.contract.archiver,
                 "password": self.secrets["archiver_password"],
-                "bridges": [f"@whatsappbot:{people.SERVER_NAME}", f"@whatsapp_*:{people.SERVER_NAME}"],
+                "bridges": people.BRIDGES,
             },
             "web": {
                 "port": self.ports.web,

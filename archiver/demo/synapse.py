@@ -19,7 +19,15 @@ UNLIMITED = {"per_second": 100_000, "burst_count": 100_000}
 
 
 def write_config(
-    folder: Path, *, port: int, server_name: str, archiver: str, database: str, secrets: dict[str, str], registration: Path
+    folder: Path,
+    *,
+    port: int,
+    server_name: str,
+    archiver: str,
+    bridges: list[str],
+    database: str,
+    secrets: dict[str, str],
+    registration: Path,
 ) -> Path:
     """Write homeserver.yaml and its log configuration, readable by us only; return its path."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -62,7 +70,7 @@ def write_config(
             "msc3202_device_masquerading": True,
             "msc3202_transaction_extensions": True,
         },
-        "modules": [{"module": "archiver.homeserver.guard.Guard", "config": {"archiver": archiver}}],
+        "modules": [{"module": "archiver.homeserver.guard.Guard", "config": {"archiver": archiver, "bridges": bridges}}],
         "rc_message": UNLIMITED, "rc_registration": UNLIMITED, "rc_admin_redaction": UNLIMITED, "rc_key_requests": UNLIMITED,
         "rc_login": {"address": UNLIMITED, "account": UNLIMITED, "failed_attempts": UNLIMITED},
         "rc_joins": {"local": UNLIMITED, "remote": UNLIMITED}, "rc_joins_per_room": UNLIMITED,

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from archiver.export.transcript import Sink, Transcript
+from archiver.reading.delivery import Delivery
 from archiver.reading.timeline import Entry
 
 
@@ -15,16 +16,16 @@ class Jsonl:
     name, suffix, media_type = "jsonl", ".jsonl", "application/x-ndjson"
 
     async def write(self, transcript: Transcript, out: Sink) -> int:
-        count = 0
+        count, portal = 0, transcript.room.portal.to_json() if transcript.room.portal else None
         async for entry in transcript:
             # Escapes, not letters: what a message may not contain as UTF-8 survives as it was.
-            out.write(json.dumps(line(entry), ensure_ascii=True) + "\n")
+            out.write(json.dumps(line(entry, portal), ensure_ascii=True) + "\n")
             count += 1
         return count
 
 
-def line(entry: Entry) -> dict[str, Any]:
-    """A message as one JSON object."""
+def line(entry: Entry, portal: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A message as one JSON object; `portal` is the conversation on another network that its room is."""
     message, record = entry.message, entry.message.record
     deletion, attachment, later = message.deletion, entry.attachment, entry.later_check
     return {
@@ -37,8 +38,15 @@ def line(entry: Entry) -> dict[str, Any]:
         "type": record.said_type,
         "kind": message.kind,
         "body": entry.body,
-        "network": message.network,
+        "network": entry.network,
         "source": message.source or None,
+        "portal": portal,
+        "via": entry.via.to_json() if entry.via else None,
+        "delivery": {
+            **_delivery(message.outcome),
+            "history": [_delivery(word) for word in message.deliveries],
+        } if message.outcome else None,
+        "disappears_after": message.seconds_to_live,
         "reply_to": message.reply_to,
         "thread": message.thread,
         "versions": [
@@ -48,10 +56,15 @@ def line(entry: Entry) -> dict[str, Any]:
             }
             for version in message.versions
         ],
-        "deleted": {"by": deletion.by, "at": deletion.at.isoformat(), "reason": deletion.reason} if deletion else None,
+        "deleted": {
+            "by": deletion.by, "at": deletion.at.isoformat(), "reason": deletion.reason, "by_timer": deletion.by_timer,
+        } if deletion else None,
         "deleted_before_capture": message.pruned,
-        "doubts": list(record.doubts),
-        "unreadable": record.unreadable if record.payload is None else None,
+        "doubts": list(entry.doubts),
+        "unreadable": message.unreadable,
+        "filled": {
+            "event_id": message.filling.event_id, "at": message.filling.at.isoformat(), "was": message.filling.lack,
+        } if message.filling else None,
         "reactions": [
             {
                 "event_id": reaction.event_id, "key": reaction.key, "sender": reaction.sender,
@@ -86,4 +99,11 @@ def line(entry: Entry) -> dict[str, Any]:
                 "at": later.checked_at.isoformat(), "signed_by": later.signed_by, "not_verified": later.unsigned_by,
             } if later else None,
         },
+    }  # fmt: skip
+
+
+def _delivery(word: Delivery) -> dict[str, Any]:
+    return {
+        "event_id": word.event_id, "state": word.state, "at": word.at.isoformat(), "recipient": word.recipient, "code": word.code,
+        "reason": word.reason,
     }  # fmt: skip

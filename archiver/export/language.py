@@ -6,6 +6,8 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from archiver.export.bridged_words import BRIDGED
+
 ZONE = ZoneInfo("Europe/Amsterdam")
 MONTHS = {
     "nl": "januari februari maart april mei juni juli augustus september oktober november december".split(),  # noqa: SIM905
@@ -17,6 +19,7 @@ DAYS = {
 }
 
 TEXTS: dict[str, dict[str, str]] = {
+    **BRIDGED,
     "archive": {"nl": "Archief", "en": "Archive"},
     "rooms": {"nl": "Gesprekken", "en": "Conversations"},
     "room": {"nl": "Gesprek", "en": "Conversation"},
@@ -278,6 +281,18 @@ class Language:
         """What can be done about a message that can't be read; empty when nothing can."""
         kinds = [f"advice:{code}", f"advice:{code.partition(':')[0]}"]
         return next((self(kind) for kind in kinds if kind in TEXTS), "")
+
+    def cause(self, code: str) -> str:
+        """Why a channel was not covered."""
+        return self(f"cause:{code}" if f"cause:{code}" in TEXTS else "cause:other")
+
+    def duration(self, seconds: int) -> str:
+        """A time as people set it: 7 days, 24 hours as 1 day, 90 seconds."""
+        for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
+            if seconds % length == 0 and seconds >= length:
+                count = seconds // length
+                return f"{count} {self(unit if count == 1 else unit + 's')}"
+        return f"{seconds} {self('seconds')}"
 
     def file_problem(self, code: str) -> str:
         """Why a file is not there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -14,6 +14,7 @@ from archiver.db import Pool, tenant_tx
 from archiver.ledger.audit import note
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import SealingError, Vault
+from archiver.reading.bridged import Bridged
 from archiver.reading.rooms import Room
 from archiver.reading.timeline import Attachment, Entry, entries
 
@@ -39,6 +40,7 @@ class Transcript:
     start: datetime | None = None
     end: datetime | None = None
     progress: Callable[[int], None] = lambda _: None
+    bridged: Bridged = field(default_factory=Bridged)  # what there is to say beside the messages of a portal
 
     async def __aiter__(self) -> AsyncIterator[Entry]:
         done = 0

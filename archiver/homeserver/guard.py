@@ -10,6 +10,7 @@ Synapse loads it; it imports nothing heavy. In homeserver.yaml:
             officials: ["@*:rijk.example"]
             except_officials: ["@or-*:rijk.example"]
             kinds: [private, public, direct]
+          bridges: ["@whatsappbot:rijk.example", "@whatsapp_*:rijk.example"]    # whose own accounts are no officials
 
 It keeps nothing: what it checks is in the event and the state that Synapse hands it, and the kind of a room in the room's own
 `m.room.create`. Only a room's first power levels cost an invitation and a join (and, where not every kind is in scope, an
@@ -27,6 +28,7 @@ from synapse.module_api import ModuleApi, errors
 
 from archiver.homeserver.kinds import CREATE, KIND, RULES, State, asked_for, kinds
 from archiver.homeserver.levels import heard, needed
+from archiver.homeserver.portals import MADE, in_scope, made_for
 from archiver.homeserver.scope import Scope, share
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class Guard:
 
     def __init__(self, config: dict[str, Any], api: ModuleApi) -> None:
         self._api = api
-        self._archivers, self._scope = _read(config)
+        self._archivers, self._scope, self._bridges = _read(config)
         api.register_third_party_rules_callbacks(on_create_room=self.on_create_room, check_event_allowed=self.check_event_allowed)
         if api.should_run_background_tasks():  # every worker hears of every new event; one of them acts on it
             api.register_third_party_rules_callbacks(on_new_event=self.on_new_event)
@@ -60,10 +62,17 @@ class Guard:
         return config
 
     async def on_create_room(self, requester: Any, request: dict[str, Any], is_requester_admin: bool) -> None:
-        """Have a room say what kind it is from its first event on: its join rules and invitations come after its power levels."""
+        """Have a room say from its first event on what kind it is, and for whom a bridge makes it.
+
+        Its join rules, its invitations and what a bridge says of it come after its power levels.
+        """
         content = request.setdefault("creation_content", {})
         if isinstance(content, dict):  # else Synapse refuses it
             content[KIND] = asked_for(request)
+            content.pop(MADE, None)
+            made = made_for(requester.user.to_string(), request, self._bridges) if self._bridges else None
+            if made is not None:
+                content[MADE] = made
 
     async def check_event_allowed(self, event: Any, state: Any) -> tuple[bool, dict[str, Any] | None]:
         """Seat the archiver while a room is being made, and refuse whatever would take it out again.
@@ -114,7 +123,8 @@ class Guard:
         """Have the archiver invited by `inviter` and joined, where the room is in scope; returns who was seated."""
         if not self._api.is_mine(inviter) or inviter in self._archivers or self._seated(state) is not None:
             return None
-        if not self._scope.covers([inviter, *_members(state)], await self._kinds(state)):
+        told, kinds_ = _contents(state), await self._kinds(state)
+        if not in_scope(self._scope, _maker(state), told, [inviter, *_members(state)], kinds_, self._bridges):
             return None
         archiver = share(room_id, self._archivers)
         try:
@@ -152,16 +162,24 @@ class Guard:
         await self._api.create_and_send_event_into_room(event)
 
 
-def _read(config: Mapping[str, Any]) -> tuple[tuple[str, ...], Scope]:
+def _read(config: Mapping[str, Any]) -> tuple[tuple[str, ...], Scope, tuple[str, ...]]:
     told = config.get("archiver")
     archivers = tuple(told) if isinstance(told, list) else (told,)
     if not archivers or not all(isinstance(one, str) and one.startswith("@") and ":" in one for one in archivers):
         raise ValueError("modules: archiver.homeserver.guard.Guard needs 'archiver', for example @archief:rijk.example")
-    return tuple(sorted(archivers)), Scope.read(config.get("scope") or {})
+    bridges = config.get("bridges") or []
+    if not isinstance(bridges, list) or not all(isinstance(one, str) for one in bridges):
+        raise ValueError("modules: archiver.homeserver.guard.Guard: 'bridges' must be a list of accounts or patterns")
+    return tuple(sorted(archivers)), Scope.read(config.get("scope") or {}), tuple(bridges)
 
 
 def _members(state: Any) -> list[str]:
     return [key for (kind, key), event in state.items() if kind == "m.room.member" and event.content.get("membership") == "join"]
+
+
+def _maker(state: Any) -> str:
+    create = state.get(CREATE)
+    return str(create.sender) if create is not None else ""
 
 
 def _is(event: Any, what: tuple[str, str]) -> bool:

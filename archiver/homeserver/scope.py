@@ -34,7 +34,7 @@ class Scope:
 
     def has_official(self, user_id: str) -> bool:
         """Whether this account's conversations are archived."""
-        return _matches(user_id, self.officials) and not _matches(user_id, self.except_officials)
+        return matches(user_id, self.officials) and not matches(user_id, self.except_officials)
 
     @property
     def every_kind(self) -> bool:
@@ -46,7 +46,8 @@ class Scope:
         return set(kinds) <= set(self.kinds) and any(self.has_official(member) for member in members)
 
 
-def _matches(user_id: str, patterns: tuple[str, ...]) -> bool:
+def matches(user_id: str, patterns: tuple[str, ...]) -> bool:
+    """Whether an account fits one of these patterns."""
     return any(fnmatchcase(user_id, pattern) for pattern in patterns)
 
 

@@ -18,6 +18,7 @@ from archiver.capture.standing import standings
 from archiver.db import Connection
 from archiver.oversight import rounds
 from archiver.oversight.rounds import Summary
+from archiver.reading.origin import LACKS
 from archiver.settings import Settings
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -36,7 +37,9 @@ ESTIMATE = """
 """
 UNREADABLE = f"""
     SELECT unreadable AS cause, count(*)
-    FROM (SELECT unreadable FROM record WHERE unreadable IS NOT NULL LIMIT {BOUND}) AS counted GROUP BY unreadable
+    FROM ((SELECT unreadable FROM record WHERE unreadable IS NOT NULL LIMIT {BOUND})
+          UNION ALL (SELECT unreadable FROM message WHERE unreadable LIKE 'bridge:%' LIMIT {BOUND})) AS counted
+    GROUP BY unreadable
 """  # noqa: S608 - constants only, as below
 GAPS = f"""
     SELECT CASE WHEN cause = 'not-visible' THEN cause ELSE state END AS state, count(*)
@@ -53,11 +56,13 @@ ROOMS = """
     SELECT count(*) FILTER (WHERE membership = 'join') AS joined, count(*) FILTER (WHERE membership <> 'join') AS lost,
            count(*) FILTER (WHERE membership = 'join' AND notice_seen_at IS NULL) AS unnoticed FROM room
 """
+UNCOVERED = "SELECT count(*) FROM interruption WHERE until_at IS NULL"
 ALARMS = "SELECT kind, count(*) FROM alarm GROUP BY kind"
 
 # Why an event can't be read: ours (archiver.capture.megolm) and the codes of m.room_key.withheld in the specification. Whatever
 # else a sender's client writes as its code is no label.
-CAUSES = frozenset({"redacted", "unknown-algorithm", "malformed", "no-key", "key-starts-later", "wrong-key"})
+# What a bridge could not give is counted with them.
+CAUSES = frozenset({"redacted", "unknown-algorithm", "malformed", "no-key", "key-starts-later", "wrong-key", *LACKS})
 WITHHELD = frozenset({"m.blacklisted", "m.unverified", "m.unauthorised", "m.unavailable", "m.no_olm"})
 
 BOUNDED = f"Counted up to {BOUND}."
@@ -104,6 +109,8 @@ async def _archive(tx: Connection, settings: Settings) -> AsyncIterator[Metric]:
     rooms = [(("joined",), joined), (("left",), lost)]
     yield _gauge("rooms", "Rooms that the archiver is in, and those it is no longer in.", rooms, "membership")
     yield _gauge("rooms_without_notice", "Rooms in which the notice is not confirmed.", [((), unnoticed)])
+    about = "Times, still lasting, in which a bridge does not cover a number; 'griffier status' tells which."
+    yield _gauge("channels_not_covered", about, [((), await tx.fetchval(UNCOVERED))])
     alarms = [((kind,), count) for kind, count in sorted((await _counts(tx, ALARMS)).items())]
     yield _gauge("alarms", "What an admin must do something about; 'griffier status' tells what.", alarms, "kind")
     async for family in _seats(tx, settings):

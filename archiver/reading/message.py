@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from archiver.ledger.canonical import JsonObject, column, usable
+from archiver.ledger.claims import CLAIMED_SOURCE, DISAPPEARED, FILLS, SOURCE, STATUS
 from archiver.ledger.record import Record, moment
-from archiver.reading import poll
+from archiver.reading import origin, poll
+from archiver.reading.delivery import Delivery, deliveries, outcome
 from archiver.reading.poll import Ending, Vote
 
 TEXT_KINDS = {
@@ -22,9 +24,8 @@ OTHER_KINDS = {
 }  # fmt: skip
 # Sent along with messages, and no message themselves; of a call, what the devices tell each other to connect.
 COMPANIONS = frozenset({"m.reaction", "m.room.redaction", "m.call.candidates", "m.call.negotiate", "m.call.select_answer",
-                        "m.call.sdp_stream_metadata_changed"}) | poll.RESPONSE | poll.END  # fmt: skip
+                        "m.call.sdp_stream_metadata_changed", STATUS}) | poll.RESPONSE | poll.END  # fmt: skip
 NOTICE = "nl.griffier.notice"
-SOURCE = "nl.griffier.source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,16 @@ class Deletion:
     by: str
     at: datetime
     reason: str | None = None
+    by_timer: bool = False  # nobody deleted it: its time was up on the network that it comes from
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """When a bridge put in what it could not show at first, and why it could not."""
+
+    event_id: str
+    at: datetime
+    lack: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,24 @@ class Message:
     votes: tuple[Vote, ...] = ()
     poll_ended: Ending | None = None
     source: JsonObject = field(default_factory=dict)
+    lack: str | None = None  # why it does not hold what was said on the network: archiver.reading.origin
+    filling: Filling | None = None
+    deliveries: tuple[Delivery, ...] = ()
+
+    @property
+    def outcome(self) -> Delivery | None:
+        """What became of it on the network that it went to."""
+        return outcome(self.deliveries)
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why it can't be read: for lack of a key, or since the bridge could not give it."""
+        return self.record.unreadable if self.record.payload is None and self.record.unreadable else self.lack
+
+    @property
+    def seconds_to_live(self) -> int | None:
+        """After how long it disappears on the network, where a timer was set."""
+        return origin.seconds_to_live(self.record.content, self.source) if CLAIMED_SOURCE not in self.record.doubts else None
 
     @property
     def pruned(self) -> bool:
@@ -129,11 +158,18 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
     for record in others:
         if record.rel_type == "m.redaction" and record.relates_to:
             deletions.setdefault(record.relates_to, record)
-    versions = [Version(root.event_id, root.sent_at, root.content)] if root.content or not root.unreadable else []
-    reactions = []
     direct = [record for record in others if record.relates_to == root.event_id]
+    # Where a message comes from is a bridge's to say: capture notes when somebody else says it.
+    source = root.content.get(SOURCE) if CLAIMED_SOURCE not in root.doubts else None
+    source = source if isinstance(source, dict) else {}
+    lack = origin.lack(root.content, source) if CLAIMED_SOURCE not in root.doubts else None
+    filled = _filled(root, direct, deletions) if lack else None
+    reactions = []
+    versions = [Version(root.event_id, root.sent_at, root.content)] if root.content or not root.unreadable else []
+    if filled is not None:
+        versions = [Version(root.event_id, root.sent_at, filled.content["m.new_content"])]
     for record in direct:
-        if record.rel_type == "m.replace" and record.sender == root.sender:
+        if record.rel_type == "m.replace" and record.sender == root.sender and not (lack and _fills(record)):
             new = record.content.get("m.new_content")
             if isinstance(new, dict):
                 versions.append(Version(record.event_id, record.sent_at, new, record.event_id in deletions))
@@ -151,11 +187,11 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
     relation = _relation(root)
     reply = relation.get("m.in_reply_to")
     reply_to = reply.get("event_id") if isinstance(reply, dict) else None
-    # Where a message comes from is a bridge's to say: capture notes when somebody else says it.
-    source = root.content.get(SOURCE) if "claimed-source" not in root.doubts else None
+    now = next((version for version in reversed(versions) if not version.deleted), None)
+    left = lack if filled is None and now is not None and now.event_id == root.event_id else None
     return Message(
         record=root,
-        kind=_kind(root),
+        kind="unreadable" if left == origin.NOT_DECRYPTED else _kind(root, filled),
         versions=tuple(versions),
         deletion=_deletion(root, deletions.get(root.event_id)),
         reactions=tuple(reactions),
@@ -163,7 +199,10 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
         thread=root.relates_to if root.rel_type == "m.thread" else None,
         votes=poll.votes(root.content, direct, set(deletions)),
         poll_ended=poll.ending(direct),
-        source=source if isinstance(source, dict) else {},
+        source=source,
+        lack=left,
+        filling=Filling(filled.event_id, filled.sent_at, lack) if filled is not None and lack else None,
+        deliveries=deliveries(direct),
     )
 
 
@@ -172,13 +211,25 @@ def order(record: Record) -> tuple[datetime, int, str]:
     return record.sent_at, record.depth, record.event_id
 
 
-def _kind(root: Record) -> str:
+def _kind(root: Record, filled: Record | None) -> str:
     if root.unreadable and root.payload is None:
         return "unreadable"
     if root.said_type == "m.room.message":
-        kind = root.content.get("msgtype")
+        kind = (filled.content["m.new_content"] if filled is not None else root.content).get("msgtype")
         return TEXT_KINDS.get(kind, "other") if isinstance(kind, str) else "other"
     return OTHER_KINDS.get(root.said_type, "other")
+
+
+def _fills(record: Record) -> bool:
+    """Whether an edit is no person's: the bridge puts in what it could not show at first."""
+    told = record.content.get(FILLS) is True and CLAIMED_SOURCE not in record.doubts
+    return told and isinstance(record.content.get("m.new_content"), dict)
+
+
+def _filled(root: Record, direct: list[Record], deletions: dict[str, Record]) -> Record | None:
+    """The last edit by which the bridge filled its placeholder."""
+    edits = [record for record in direct if record.rel_type == "m.replace" and record.sender == root.sender and _fills(record)]
+    return next((record for record in reversed(edits) if record.event_id not in deletions), None)
 
 
 def _relation(record: Record) -> JsonObject:
@@ -193,7 +244,8 @@ def _relation(record: Record) -> JsonObject:
 def _deletion(root: Record, redaction: Record | None) -> Deletion | None:
     if redaction is not None:
         reason = redaction.content.get("reason")
-        return Deletion(redaction.sender, redaction.sent_at, reason if isinstance(reason, str) else None)
+        by_timer = reason == DISAPPEARED and CLAIMED_SOURCE not in redaction.doubts
+        return Deletion(redaction.sender, redaction.sent_at, reason if isinstance(reason, str) else None, by_timer)
     because = root.event.get("unsigned")
     told: Any = because.get("redacted_because") if isinstance(because, dict) else None
     if isinstance(told, dict) and isinstance(told.get("sender"), str):

@@ -11,6 +11,7 @@ from typing import Any
 from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.record import COLUMNS, Record, unseal
 from archiver.ledger.sealing import Vault
+from archiver.reading import reports
 from archiver.reading.message import Message, compose, is_message
 from archiver.reading.words import BlindIndex
 from archiver.stopping import pause
@@ -91,6 +92,7 @@ async def project_batch(tx: Connection, vault: Vault, index: BlindIndex) -> int 
     if not taken:
         return 0
     changed = await fetch(tx, vault, taken)
+    await reports.keep(tx, vault, changed)
     roots = {(record.room_id, record.event_id): record for record in changed if is_message(record)}
     # Two steps up: the deletion of an edit or of a reaction changes the message that it belongs to.
     targets = {(record.room_id, record.relates_to) for record in changed if record.relates_to}
@@ -114,7 +116,7 @@ def _row(vault: Vault, index: BlindIndex, message: Message) -> tuple[Any, ...]:
         vault.org, record.room_id, record.event_id, record.sender, message.kind, record.sent_at, record.depth, message.network,
         max(len(message.versions) - 1, 0), sum(not reaction.deleted for reaction in message.reactions), message.reply_to,
         message.thread, deletion.at if deletion else None, deletion.by if deletion else None, message.pruned,
-        record.unreadable if record.payload is None else None, index.vector(message.texts()),
+        message.unreadable, index.vector(message.texts()),
     )  # fmt: skip
 
 
@@ -137,7 +139,8 @@ async def rebuild(pool: Pool, vault: Vault, progress: Callable[[int, int], None]
     index = BlindIndex(vault.search_key)
     async with tenant_tx(pool, vault.org) as tx:
         await tx.execute(WAIT_LOCK, vault.org)
-        await tx.execute("DELETE FROM message WHERE org = $1", vault.org)
+        for made in ("message", *reports.TABLES):
+            await tx.execute(f"DELETE FROM {made} WHERE org = $1", vault.org)  # noqa: S608 - constants only
         await tx.execute(
             "INSERT INTO unread (org, room_id, event_id) SELECT org, room_id, event_id FROM record ON CONFLICT DO NOTHING"
         )

@@ -10,13 +10,24 @@ from typing import Any
 from archiver.db import Connection
 from archiver.ledger.record import COLUMNS, Record, unseal
 from archiver.ledger.sealing import Vault
+from archiver.reading.bridges import Bridges
+from archiver.reading.bridges import bridges as find_bridges
 from archiver.reading.completeness import Completeness, completeness
+from archiver.reading.portal import Portal, portal
 
 STATE = f"""
     SELECT DISTINCT ON (room_id, type, state_key) {COLUMNS} FROM record
     WHERE org = $1 AND state_key IS NOT NULL AND ($2::text IS NULL OR room_id = $2)
-      AND type IN ('m.room.name', 'm.room.canonical_alias', 'm.room.member', 'm.bridge', 'uk.half-shot.bridge', 'm.room.topic')
+      AND type IN ('m.room.create', 'm.room.name', 'm.room.canonical_alias', 'm.room.member', 'm.room.topic',
+                   'io.element.functional_members')
     ORDER BY room_id, type, state_key, depth DESC, event_id
+"""  # noqa: S608 - constants only
+# The last word of each account: what somebody who is no bridge puts in its place does not hide what the bridge said.
+BRIDGE = f"""
+    SELECT DISTINCT ON (room_id, type, state_key, sender) {COLUMNS} FROM record
+    WHERE org = $1 AND state_key IS NOT NULL AND ($2::text IS NULL OR room_id = $2)
+      AND type IN ('m.bridge', 'uk.half-shot.bridge')
+    ORDER BY room_id, type, state_key, sender, depth DESC, event_id
 """  # noqa: S608 - constants only
 # Who has left says no name in going: the last one that they had in the room is theirs.
 EARLIER_NAMES = f"""
@@ -48,7 +59,8 @@ class Room:
     room_id: str
     name: str
     encrypted: bool
-    network: str
+    portal: Portal | None  # which conversation on another network it is, by the word of a believed bridge
+    created_at: datetime | None
     messages: int
     first_at: datetime | None
     last_at: datetime | None
@@ -62,6 +74,12 @@ class Room:
     names: dict[str, str]  # user id to display name
     members: tuple[str, ...]
     left: tuple[str, ...]  # who were members before
+    bridges: Bridges  # whose accounts are no people of ours
+
+    @property
+    def network(self) -> str:
+        """Where its people are: matrix, or the network that a bridge carries it over from."""
+        return self.portal.network if self.portal else "matrix"
 
 
 async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> list[Room]:
@@ -69,6 +87,9 @@ async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> lis
     state: dict[str, list[Record]] = defaultdict(list)
     for record in await unseal(tx, vault, await tx.fetch(STATE, vault.org, room_id)):
         state[record.room_id].append(record)
+    for record in await unseal(tx, vault, await tx.fetch(BRIDGE, vault.org, room_id)):
+        state[record.room_id].append(record)
+    believed = await find_bridges(tx, vault.org)
     earlier = await _earlier_names(tx, vault, state)
     counts = {row["room_id"]: row for row in await tx.fetch(COUNTS, vault.org, room_id)}
     seats = {row["user_id"] for row in await tx.fetch("SELECT user_id FROM seat WHERE org = $1", vault.org)}
@@ -77,7 +98,7 @@ async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> lis
     found = []
     for row in rows:
         room = row["room_id"]
-        found.append(_room(row, seats, state[room], earlier[room], counts.get(room), complete[room]))
+        found.append(_room(row, seats, state[room], earlier[room], counts.get(room), complete[room], believed))
     return sorted(found, key=lambda room: (room.last_at is not None, room.last_at), reverse=True)
 
 
@@ -112,7 +133,15 @@ async def _earlier_names(tx: Connection, vault: Vault, state: dict[str, list[Rec
     return names
 
 
-def _room(row: Any, seats: set[str], state: list[Record], earlier: dict[str, str], counts: Any, known: Completeness) -> Room:
+def _room(
+    row: Any,
+    seats: set[str],
+    state: list[Record],
+    earlier: dict[str, str],
+    counts: Any,
+    known: Completeness,
+    believed: Bridges,
+) -> Room:
     names: dict[str, str] = {}
     members, left = [], []
     for record in state:
@@ -129,7 +158,8 @@ def _room(row: Any, seats: set[str], state: list[Record], earlier: dict[str, str
         room_id=row["room_id"],
         name=_name(row["room_id"], state, [names[member] for member in members if member not in seats]),
         encrypted=row["encrypted"],
-        network=_network(state),
+        portal=portal(state, [user for user in _invited(state) if user not in seats], believed),
+        created_at=next((record.sent_at for record in state if record.type == "m.room.create"), None),
         messages=counts["messages"] if counts else 0,
         first_at=counts["first_at"] if counts else None,
         last_at=counts["last_at"] if counts else None,
@@ -143,6 +173,7 @@ def _room(row: Any, seats: set[str], state: list[Record], earlier: dict[str, str
         names=names,
         members=tuple(sorted(members)),
         left=tuple(sorted(left)),
+        bridges=believed,
     )
 
 
@@ -156,11 +187,15 @@ def _name(room_id: str, state: list[Record], members: list[str]) -> str:
     return ", ".join(sorted(members)[:4]) or room_id
 
 
-def _network(state: list[Record]) -> str:
-    for record in state:
-        if record.type in ("m.bridge", "uk.half-shot.bridge"):
-            protocol = record.content.get("protocol")
-            name = protocol.get("id") if isinstance(protocol, dict) else None
-            if isinstance(name, str):
-                return name
-    return "matrix"
+def _invited(state: list[Record]) -> list[str]:
+    """Which people are in a room or invited to it; not who only serves there, as bots and archivers do (MSC4171)."""
+    told = [record.content.get("service_members") for record in state if record.type == "io.element.functional_members"]
+    serving = {user for users in told if isinstance(users, list) for user in users if isinstance(user, str)}
+    return [
+        record.state_key
+        for record in state
+        if record.type == "m.room.member"
+        and record.state_key
+        and record.state_key not in serving
+        and record.content.get("membership") in ("join", "invite")
+    ]

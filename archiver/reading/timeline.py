@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from archiver.db import Connection, Pool, tenant_tx
+from archiver.ledger.record import Record
 from archiver.ledger.sealing import Vault
+from archiver.reading.identity import Identities, Person, ghost, identities, person, together
 from archiver.reading.message import Message
 from archiver.reading.poll import Vote
 from archiver.reading.project import fetch, messages
 from archiver.reading.rooms import Room
+from archiver.reading.via import CONTACT, SENT, Via, doubts, via
 
 PAGE = 200
 EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
@@ -102,6 +105,13 @@ class Entry:
     votes: tuple[tuple[str, Vote], ...] = ()  # (name, vote) in a poll
     later_check: LaterCheck | None = None
     read_by: tuple[ReadBy, ...] = ()
+    via: Via | None = None  # how it came from another network, or went there
+    doubts: tuple[str, ...] = ()  # what speaks against believing it
+
+    @property
+    def network(self) -> str:
+        """Where it was written: matrix, or another network."""
+        return self.via.network if self.via and self.via.how != SENT else self.message.network
 
     @property
     def event_id(self) -> str:
@@ -139,7 +149,7 @@ async def entries(
     pool: Pool, vault: Vault, room: Room, start: datetime | None = None, end: datetime | None = None
 ) -> AsyncIterator[Entry]:
     """Every message of a room sent from `start` to before `end`, the oldest first; each page in a transaction of its own."""
-    cursor = Cursor(EARLIEST, 0, "")
+    cursor, names = Cursor(EARLIEST, 0, ""), Names(room)
     while True:
         async with tenant_tx(pool, vault.org) as tx:
             page = await tx.fetch(
@@ -153,7 +163,7 @@ async def entries(
                 end or LATEST,
                 PAGE,
             )
-            shown = await _entries(tx, vault, room, page)
+            shown = await _entries(tx, vault, names, page)
         for entry in shown:
             yield entry
         if len(page) < PAGE:
@@ -169,15 +179,75 @@ async def page_before(
     page = await tx.fetch(BACKWARD, vault.org, room.room_id, place.sent_at, place.depth, place.event_id, size)
     page = page[::-1]
     more = Cursor(page[0]["sent_at"], page[0]["depth"], page[0]["event_id"]) if len(page) == size else None
-    return await _entries(tx, vault, room, page), more
+    return await _entries(tx, vault, Names(room), page), more
 
 
-async def _entries(tx: Connection, vault: Vault, room: Room, page: list[Any]) -> list[Entry]:
-    ids = [row["event_id"] for row in page]
+class Names:
+    """Who the accounts of a room were at any time; read as they are needed."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self._known = Identities()
+        self._read: set[str] = set()
+
+    async def read(self, tx: Connection, vault: Vault, accounts: Iterable[str]) -> None:
+        """Read the history of these accounts, once."""
+        wanted = set(accounts) - self._read
+        if wanted:
+            self._known.add(await identities(tx, vault, self.room.room_id, wanted))
+            self._read |= wanted
+
+    def at(self, user_id: str, when: datetime) -> str:
+        """What an account was called at a moment."""
+        return self._known.at(user_id, when).name or self.room.names.get(user_id, user_id)
+
+    def who(self, record: Record) -> Person:
+        """Who sent something: what is said with it goes before what was known."""
+        told = person(record, self.room.bridges)
+        known = [self._known.at(record.sender, record.sent_at)]
+        if record.sender in self.room.bridges:
+            known.append(ghost(record.sender, {}))
+        return together([told[2], *known] if told and told[0] == record.sender else known)
+
+    def way(self, message: Message) -> Via | None:
+        """How a message came or went."""
+        return via(message, self.room, self.who(message.record)) if self.room.portal or message.source else None
+
+    def author(self, message: Message, way: Via | None) -> str:
+        """The name of whose words a message is."""
+        record = message.record
+        if way is not None and way.how == CONTACT and way.person and way.person.name:
+            return way.person.name
+        return self.at(way.author if way else record.sender, record.sent_at)
+
+
+async def authors(tx: Connection, vault: Vault, rooms: dict[str, Room], found: Iterable[Message]) -> dict[str, str]:
+    """Event id to the name of whose words a message is, for messages of any rooms."""
+    names: dict[str, Names] = {}
+    told = {}
+    for message in found:
+        record = message.record
+        room = rooms.get(record.room_id)
+        if room is not None:
+            known = names.setdefault(record.room_id, Names(room))
+            await known.read(tx, vault, _accounts(message, room))
+            told[record.event_id] = known.author(message, known.way(message))
+    return told
+
+
+async def _entries(tx: Connection, vault: Vault, names: Names, page: list[Any]) -> list[Entry]:
+    room, ids = names.room, [row["event_id"] for row in page]
     records = {record.event_id: record for record in await fetch(tx, vault, [(room.room_id, event_id) for event_id in ids])}
     composed = await messages(tx, vault, [records[event_id] for event_id in ids if event_id in records])
-    quotes = await _quotes(tx, vault, room, composed)
-    media = {row["event_id"]: row for row in await tx.fetch(MEDIA, vault.org, room.room_id, ids)}
+    wanted = {(room.room_id, message.reply_to) for message in composed if message.reply_to}
+    answered = await messages(tx, vault, await fetch(tx, vault, wanted))
+    await names.read(tx, vault, {user for message in (*composed, *answered) for user in _accounts(message, room)})
+    quotes = {message.record.event_id: _quote(message, names) for message in answered}
+    fillings = {message.filling.event_id: message.record.event_id for message in composed if message.filling}
+    media = {
+        fillings.get(row["event_id"], row["event_id"]): row
+        for row in await tx.fetch(MEDIA, vault.org, room.room_id, [*ids, *fillings])
+    }
     later = {
         row["event_id"]: LaterCheck(row["checked_at"], tuple(row["signed_by"]), tuple(row["unsigned_by"]))
         for row in await tx.fetch(LATER, vault.org, room.room_id, ids)
@@ -187,7 +257,7 @@ async def _entries(tx: Connection, vault: Vault, room: Room, page: list[Any]) ->
         readers.setdefault(row["event_id"], []).append(ReadBy(row["user_id"], row["read_at"], row["thread"]))
     return [
         replace(
-            entry(message, room, quotes, media.get(message.record.event_id)),
+            entry(message, names, quotes, media.get(message.record.event_id)),
             later_check=later.get(message.record.event_id),
             read_by=tuple(readers.get(message.record.event_id, ())),
         )
@@ -195,34 +265,37 @@ async def _entries(tx: Connection, vault: Vault, room: Room, page: list[Any]) ->
     ]
 
 
-async def _quotes(tx: Connection, vault: Vault, room: Room, composed: list[Message]) -> dict[str, Quote]:
-    wanted = {(room.room_id, message.reply_to) for message in composed if message.reply_to}
-    answered = await messages(tx, vault, await fetch(tx, vault, wanted))
-    return {
-        message.record.event_id: Quote(
-            message.record.event_id,
-            room.names.get(message.record.sender, message.record.sender),
-            without_fallback(message.body)[:200],
-        )
-        for message in answered
-    }
+def _accounts(message: Message, room: Room) -> set[str]:
+    """Whose names a message is shown with."""
+    others = [*(reaction.sender for reaction in message.reactions), *(vote.sender for vote in message.votes)]
+    official = message.source.get("official")
+    told = [official] if isinstance(official, str) else []
+    known = [room.portal.official] if room.portal and room.portal.official else []
+    return {message.record.sender, *others, *([message.deletion.by] if message.deletion else []), *told, *known}
 
 
-def entry(message: Message, room: Room, quotes: dict[str, Quote], media: Any) -> Entry:
+def _quote(message: Message, names: Names) -> Quote:
+    return Quote(message.record.event_id, names.author(message, names.way(message)), without_fallback(message.body)[:200])
+
+
+def entry(message: Message, names: Names, quotes: dict[str, Quote], media: Any) -> Entry:
     """A message with names instead of ids, and what it quotes."""
     by_key: dict[str, list[str]] = {}
     for reaction in message.reactions:
         if not reaction.deleted:
-            by_key.setdefault(reaction.key, []).append(room.names.get(reaction.sender, reaction.sender))
+            by_key.setdefault(reaction.key, []).append(names.at(reaction.sender, reaction.sent_at))
+    deletion, way = message.deletion, names.way(message)
     return Entry(
         message=message,
-        sender_name=room.names.get(message.record.sender, message.record.sender),
-        deleted_by_name=room.names.get(message.deletion.by, message.deletion.by) if message.deletion else None,
+        sender_name=names.author(message, way),
+        deleted_by_name=names.at(deletion.by, deletion.at) if deletion else None,
         quote=quotes.get(message.reply_to) if message.reply_to else None,
         attachment=_attachment(message, media),
-        reactions=tuple((key, tuple(names)) for key, names in by_key.items()),
-        votes=tuple((room.names.get(vote.sender, vote.sender), vote) for vote in message.votes),
-        withdrawn=tuple((r.key, room.names.get(r.sender, r.sender)) for r in message.reactions if r.deleted),
+        reactions=tuple((key, tuple(told)) for key, told in by_key.items()),
+        votes=tuple((names.at(vote.sender, vote.sent_at), vote) for vote in message.votes),
+        withdrawn=tuple((r.key, names.at(r.sender, r.sent_at)) for r in message.reactions if r.deleted),
+        via=way,
+        doubts=doubts(message, way, names.room),
     )
 
 

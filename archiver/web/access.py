@@ -48,6 +48,7 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/rooms/{room_id}"): READING,
     ("GET", "/rooms/{room_id}/files/{event_id}"): READING,
     ("GET", "/search"): READING,
+    ("GET", "/channels"): READERS | {Role.ADMIN},
     ("GET", "/health"): frozenset({Role.ADMIN}),
     ("GET", "/people"): frozenset({Role.ADMIN}),
     ("POST", "/people/roles"): frozenset({Role.ADMIN}),
@@ -57,7 +58,8 @@ ROUTES: dict[tuple[str, str], Rule] = {
 }
 # What each role finds in the menu: the address and the name of a text. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
-    ("/", "rooms"), ("/search", "search"), ("/health", "health"), ("/people", "people"), ("/audit", "trail"),
+    ("/", "rooms"), ("/health", "health"), ("/channels", "channels"), ("/search", "search"), ("/people", "people"),
+    ("/audit", "trail"),
 )  # fmt: skip
 
 

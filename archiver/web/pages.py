@@ -15,9 +15,12 @@ from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
 from archiver.ledger.sealing import SealingError
 from archiver.reading import rooms as room_list
+from archiver.reading.bridged import bridged
+from archiver.reading.channels import channels
+from archiver.reading.interruption import interruptions
 from archiver.reading.rooms import Room
 from archiver.reading.search import as_shown, search
-from archiver.reading.timeline import Entry, page_before
+from archiver.reading.timeline import Entry, authors, page_before
 from archiver.reading.words import NothingToSearch
 from archiver.web.access import reading
 from archiver.web.context import ARCHIVE
@@ -72,10 +75,26 @@ async def read(request: web.Request) -> web.StreamResponse:
         )
     async with reading(request) as tx:
         entries, more = await page_before(tx, archive.vault, room, cursor, PAGE)
+        beside = await bridged(tx, archive.vault, room)
         capturing = whole(await standings(tx, archive.settings))
     shown = [(entry, _shown(room, entry)) for entry in entries]
     older = place(more) if more else None
-    return render(request, "room.html", room=room, entries=shown, older=older, newest=cursor is None, capturing=capturing)
+    newest = cursor is None
+    return render(request, "room.html", room=room, entries=shown, older=older, newest=newest, capturing=capturing, bridged=beside)
+
+
+@routes.get("/channels")
+async def list_channels(request: web.Request) -> web.StreamResponse:
+    """The numbers on which officials are reached on other networks, and when they were not covered."""
+    archive = request.app[ARCHIVE]
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        await note(tx, archive.vault.org, request["actor"], "list channels")
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        rooms = await room_list.rooms(tx, archive.vault)
+        found = channels(rooms, await interruptions(tx, archive.vault.org))
+    officials = {official for channel in found for official in channel.officials}
+    names = {user: room.names[user] for room in rooms for user in officials & room.names.keys()}
+    return render(request, "channels.html", channels=found, names=names)
 
 
 @routes.get("/rooms/{room_id}/files/{event_id}")
@@ -128,11 +147,12 @@ async def find(request: web.Request) -> web.StreamResponse:
             if not request["visitor"].reads_everything:
                 found = await as_shown(tx, archive.vault, query, found)
             rooms = {room.room_id: room for room in await room_list.rooms(tx, archive.vault)}
+            said_by = await authors(tx, archive.vault, rooms, [hit.message for hit in found.hits])
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             await note(tx, archive.vault.org, request["actor"], "search results", shown=found.shown())
     except NothingToSearch:
         return render(request, "search.html", 400, query=query, found=None, names={}, problem=True)
-    return render(request, "search.html", query=query, found=found, names=rooms, problem=False)
+    return render(request, "search.html", query=query, found=found, names=rooms, authors=said_by, problem=False)
 
 
 async def _room(request: web.Request) -> Room:

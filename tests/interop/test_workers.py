@@ -26,6 +26,9 @@ from tests.conftest import free_port_base
 pytestmark = pytest.mark.stack
 
 ARCHIVER = "@archief:workers.example"
+BOT, GHOST = "@brug:workers.example", "@whatsapp_31600000101:workers.example"
+OFFICIAL, WORKS_COUNCIL = "@ambtenaar:workers.example", "@or-lid:workers.example"
+SCOPE = {"officials": ["@*:workers.example"], "except_officials": ["@or-*:workers.example"]}
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,12 @@ async def cluster(folder: Path) -> AsyncIterator[Cluster]:
         await start("redis", redis, redis_ready)
         config = synapse.write_config(
             folder / "synapse", port=port["main"], server_name="workers.example", archiver=ARCHIVER,
-            database=database.url("griffier_synapse"), secrets=made, registration=registration,
+            bridges=[BOT, "@whatsapp_*:workers.example"], database=database.url("griffier_synapse"), secrets=made,
+            registration=registration,
         )  # fmt: skip
         shared = yaml.safe_load(config.read_text())
         shared["listeners"].append(listener(port["replication"], "replication"))
+        shared["modules"][0]["config"]["scope"] = SCOPE
         shared |= {
             "redis": {"enabled": True, "host": "127.0.0.1", "port": port["redis"]},
             "instance_map": {"main": {"host": "127.0.0.1", "port": port["replication"]}},
@@ -150,3 +155,26 @@ async def test_what_the_guard_does_in_the_background_one_process_does(cluster, f
     assert now["users"].get(ARCHIVER) == 50, "the archiver may speak"
     logs = "".join(path.read_text() for path in folder.glob("*.log"))
     assert "could not be" not in logs
+
+
+async def test_a_bridge_s_rooms_are_archived_by_the_scope_of_whom_they_are_for(cluster):
+    await cluster.sign_in("archief")
+    bot = await cluster.sign_in("brug")
+    for name in ("ambtenaar", "or-lid", "whatsapp_31600000101"):
+        await cluster.sign_in(name)
+
+    async def made(**request: Any) -> tuple[set[str], dict[str, Any]]:
+        """Who has joined the room as soon as it is there, and for whom it says that it was made."""
+        status, answer = await cluster.call("POST", "createRoom", bot, {"preset": "private_chat", **request})
+        assert status == 200, answer
+        _, members = await cluster.call("GET", f"rooms/{answer['room_id']}/joined_members", bot)
+        _, create = await cluster.call("GET", f"rooms/{answer['room_id']}/state/m.room.create", bot)
+        return set(members["joined"]), create["nl.griffier.bridge"]
+
+    for official, archived in ((OFFICIAL, True), (WORKS_COUNCIL, False)):
+        info = {"protocol": {"id": "whatsapp"}, "channel": {"id": "31600000101@s.whatsapp.net"}, "nl.griffier.official": official}
+        state = [{"type": "m.bridge", "state_key": "x", "content": info}]
+        joined, told = await made(invite=[official, GHOST], initial_state=state)
+        assert (ARCHIVER in joined, told) == (archived, {"officials": [official]})
+    joined, told = await made(name="Beheer WhatsApp-brug", invite=[WORKS_COUNCIL])
+    assert (ARCHIVER in joined, told) == (True, {"management": True})

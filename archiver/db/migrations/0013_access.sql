@@ -108,7 +108,7 @@ BEGIN
     FOR name IN SELECT DISTINCT c.table_name FROM information_schema.columns AS c JOIN pg_class AS t ON t.relname = c.table_name
                 WHERE c.table_schema = current_schema() AND c.column_name = 'room_id' AND t.relkind = 'r'
                   AND t.relnamespace = current_schema()::regnamespace
-                  AND c.table_name NOT IN ('record', 'message', 'media', 'membership') LOOP
+                  AND c.table_name NOT IN ('record', 'message', 'media', 'membership', 'identity', 'interruption') LOOP
         EXECUTE format('CREATE POLICY official ON %I AS RESTRICTIVE FOR SELECT TO griffier_official USING (' ||
                        format(member, name, '') || ')', name);
     END LOOP;
@@ -118,6 +118,11 @@ BEGIN
     EXECUTE 'CREATE POLICY official ON record AS RESTRICTIVE FOR SELECT TO griffier_official USING (' ||
             format(member, 'record', format(during, 'record')) || ' OR record.state_key IS NOT NULL AND ' ||
             format(member, 'record', 'AND record.depth <= m.until_depth AND record.sent_at <= m.until_at') || ')';
+    EXECUTE 'CREATE POLICY official ON identity AS RESTRICTIVE FOR SELECT TO griffier_official USING (' ||
+            format(member, 'identity', 'AND identity.first_at <= m.until_at') || ')';
+    -- When their own number was not covered is theirs to know, wherever the bridge said it.
+    EXECUTE 'CREATE POLICY official ON interruption AS RESTRICTIVE FOR SELECT TO griffier_official USING (' ||
+            format(member, 'interruption', '') || $o$ OR official = (SELECT current_setting('griffier.reader', true)))$o$;
     CREATE POLICY official ON media AS RESTRICTIVE FOR SELECT TO griffier_official USING (EXISTS (
         SELECT FROM record WHERE record.org = media.org AND record.room_id = media.room_id AND record.event_id = media.event_id));
     CREATE POLICY official ON membership AS RESTRICTIVE FOR SELECT TO griffier_official

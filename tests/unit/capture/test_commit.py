@@ -17,6 +17,7 @@ from archiver.capture.page import Page, RoomPage
 from archiver.capture.server_keys import ServerKeys
 from archiver.db import tenant_tx
 from archiver.db.schema import migrations
+from archiver.ledger.claims import BRIDGE_KEY, CLAIMED_SOURCE, claims
 from archiver.ledger.event import Rules, event_id, examine, signed_form
 from archiver.ledger.record import OTHER_SENDER, append
 from tests.fuzz.real import seated
@@ -228,3 +229,61 @@ async def test_of_the_rooms_of_before_those_without_their_first_event_are_asked_
         finally:
             await undone.rollback()
     assert (dict(map(tuple, rows)), forced) == ({room: True, known: False}, True)
+
+
+BOT, GHOST, OFFICIAL = "@whatsappbot:x", "@whatsapp_31600000101:x", "@minister:x"
+PUPPET = {"fi.mau.double_puppet_source": "mautrix-whatsapp"}
+HOLE = {"fi.mau.whatsapp.undecryptable": True}
+GIVEN = KEEP.replace("'@minister:x')", "$4)")
+
+
+@pytest.mark.parametrize(
+    ("sender", "giver", "content", "wanted"),
+    [
+        (GHOST, BOT, {}, set()),
+        (GHOST, BOT, HOLE, set()),
+        (OFFICIAL, BOT, PUPPET, {OTHER_SENDER, BRIDGE_KEY}),
+        (OFFICIAL, BOT, PUPPET | HOLE, {OTHER_SENDER, BRIDGE_KEY}),
+        (OFFICIAL, BOT, {}, {OTHER_SENDER}),
+        (OFFICIAL, BOT, HOLE, {OTHER_SENDER, CLAIMED_SOURCE}),
+        (OFFICIAL, OFFICIAL, PUPPET, set()),
+        (OFFICIAL, OFFICIAL, PUPPET | HOLE, {CLAIMED_SOURCE}),
+        (OFFICIAL, "@kwaad:x", PUPPET, {OTHER_SENDER}),
+        (GHOST, "@kwaad:x", {}, {OTHER_SENDER}),
+    ],
+    ids=[
+        "a ghost", "a ghost's hole", "the official's phone", "a hole on the official's phone", "the official, it says not why",
+        "a hole of the official's, it says not why", "the official's own device",
+        "the official's own device plays the bridge", "another's key and the official's phone", "another's key and a ghost",
+    ],
+)  # fmt: skip
+async def test_a_bridge_s_device_speaks_for_its_ghosts_and_for_officials_on_their_phones(
+    archive, room, sender, giver, content, wanted
+):
+    group = vodozemac.GroupSession()
+    session = vodozemac.InboundGroupSession(group.session_key)
+    said = {"type": "m.room.message", "room_id": room, "content": {"msgtype": "m.text", "body": "hallo"} | content}
+    ciphertext = group.encrypt(json.dumps(said).encode()).to_base64()
+    sealed = {"algorithm": ALGORITHM, "session_id": group.session_id, "ciphertext": ciphertext}
+    sent = archive.arrival(sealed, room, type="m.room.encrypted", sender=sender)
+    seat, keys = SimpleNamespace(org=1, vault=archive.vault, user_id="@archief:x"), SimpleNamespace(known={})
+    committer = Committer(seat, Megolm(1, "@archief:x", "k", 10), keys, None, (BOT, "@whatsapp_*:x"))
+    async with tenant_tx(archive.pool, 1) as tx:
+        await tx.execute(GIVEN, room, group.session_id, session.pickle(hashlib.sha256(b"k").digest()).encode(), giver)
+        events = ((sent.event, examine(sent.event, Rules("11"), {})),)
+        await committer._append(tx, [Checked(room, Rules("11"), events, ())])
+        assert (await doubts(tx, room))[sent.event_id] == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("m.bridge", {}), ("uk.half-shot.bridge", {}), ("com.beeper.message_send_status", {}),
+        ("m.room.message", {"nl.griffier.interruption": {}}), ("m.room.message", {"nl.griffier.alarm": {}}),
+        ("m.room.message", {"fi.mau.whatsapp.failed_media": {}}), ("m.room.message", {"com.beeper.dont_render_edited": True}),
+        ("m.room.redaction", {"reason": "Message disappeared"}),
+    ],
+)  # fmt: skip
+def test_what_only_a_bridge_may_say_is_flagged_when_another_says_it(kind, content):
+    assert claims(kind, content)
+    assert not claims("m.room.message", {"msgtype": "m.text", "body": "Message disappeared", "reason": "Message disappeared"})

@@ -19,8 +19,11 @@ ALARMS = "SELECT kind FROM alarm WHERE subject = $1"
 class Server:
     """A homeserver with rooms: their state, and who may join without being invited."""
 
-    def __init__(self, rooms: dict[str, list[dict]], *, closed: bool = False) -> None:
+    def __init__(
+        self, rooms: dict[str, list[dict]], *, closed: bool = False, members: dict[str, tuple[str, ...]] | None = None
+    ) -> None:
         self.rooms = rooms
+        self.members = members or {}
         self.closed = closed
         self.fixed = False  # whether power levels can't be set
         self.joined: list[str] = []
@@ -31,7 +34,8 @@ class Server:
         if path.endswith("/admin/v1/rooms"):
             return {"rooms": [{"room_id": room, "joined_local_members": 2} for room in self.rooms]}
         if parts[-1] == "members":
-            return {"members": [MAKER, OTHER, *(self.user_id for room in self.joined if room == parts[-2])]}
+            people = self.members.get(parts[-2], (MAKER, OTHER))
+            return {"members": [*people, *(self.user_id for room in self.joined if room == parts[-2])]}
         if parts[-1] == "state":
             if parts[-2] not in self.rooms:
                 raise MatrixError(404, {}, "state")
@@ -130,3 +134,27 @@ async def test_power_that_can_not_be_given_back_is_an_alarm_of_its_own_until_it_
     assert seat.user_id not in server.levels["users"]
     async with tenant_tx(archive.pool, seat.org) as tx:
         assert not await tx.fetch(ALARMS, room)
+
+
+BOT, GHOST = "@whatsappbot:x", "@whatsapp_31600000101:x"
+PORTALS = {
+    "!in-scope:x": ({"officials": [MAKER]}, (BOT, GHOST)),
+    "!out-of-scope:x": ({"officials": ["@or-lid:x"]}, (BOT, GHOST)),
+    "!joined-by-one:x": ({"officials": ["@or-lid:x"]}, (BOT, GHOST, MAKER)),
+    "!before-the-guard:x": (None, (BOT, GHOST, "@or-lid:x")),
+    "!reports:x": ({"management": True}, (BOT, "@or-beheer:x")),
+}
+
+
+@pytest.mark.parametrize("scope", [Scope(officials=(MAKER,)), Scope(except_officials=("@or-*:x",))], ids=["one", "all but"])
+async def test_of_a_bridge_s_rooms_those_of_officials_in_scope_are_joined_and_those_in_which_it_reports(seat, scope):
+    rooms = {
+        room: [state("m.room.create", {"nl.griffier.bridge": told} if told else {}) | {"sender": BOT}]
+        for room, (told, _) in PORTALS.items()
+    }
+    # What a room of somebody else's says of itself is not believed.
+    rooms["!forged:x"] = [state("m.room.create", {"nl.griffier.bridge": {"management": True}}) | {"sender": "@or-lid:x"}]
+    server = Server(rooms, members={room: people for room, (_, people) in PORTALS.items()} | {"!forged:x": ("@or-lid:x", GHOST)})
+    server.user_id = seat.user_id
+    await Seating(server, seat, "token", scope, (seat.user_id,), (BOT, "@whatsapp_*:x")).look()
+    assert set(server.joined) == {"!in-scope:x", "!joined-by-one:x", "!reports:x"}

@@ -74,6 +74,82 @@ def guard(synapse: Synapse, *kinds: str) -> Guard:
     return Guard({"archiver": [ARCHIVER, "@archief2:x"], "scope": scope}, synapse)
 
 
+BOT, GHOST, MINISTER, WORKS_COUNCIL = "@whatsappbot:x", "@whatsapp_31600000101:x", "@minister:x", "@or-lid:x"
+SCOPES = {
+    "one official": {"officials": [MINISTER]},
+    "all but the works council": {"officials": ["@*:x"], "except_officials": ["@or-*:x"]},
+}
+
+
+def bridged_guard(synapse: Synapse, scope: dict[str, Any]) -> Guard:
+    return Guard({"archiver": ARCHIVER, "scope": scope, "bridges": [BOT, "@whatsapp_*:x"]}, synapse)
+
+
+def portal_request(official: str, *, told: bool = True) -> dict[str, Any]:
+    """As ours and mautrix make a portal."""
+    info = {"type": "m.bridge", "state_key": "x/whatsapp", "content": {"bridgebot": BOT, "nl.griffier.official": official}}
+    return {"preset": "private_chat", "invite": [official, GHOST], "initial_state": [info] if told else []}
+
+
+async def made_by(synapse: Synapse, seats: Guard, request: dict[str, Any], maker: str = BOT) -> list[str]:
+    """Who has been seated when a room has its first power levels."""
+    requester = SimpleNamespace(user=SimpleNamespace(to_string=lambda: maker))
+    await seats.on_create_room(requester, request, False)
+    create = event("m.room.create", request["creation_content"], sender=maker)
+    so_far = state(create, member(maker))
+    assert await seats.check_event_allowed(event("m.room.power_levels", {"users": {maker: 100}}, sender=maker), so_far)
+    return synapse.joined
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+@pytest.mark.parametrize("told", [True, False], ids=["with bridge state", "with a ghost invited"])
+async def test_a_portal_is_archived_from_its_first_message_on_if_its_official_is_in_scope_and_only_then(scope, told):
+    synapse = Synapse()
+    assert await made_by(synapse, bridged_guard(synapse, scope), portal_request(MINISTER, told=told)) == [ARCHIVER]
+    synapse = Synapse()
+    assert await made_by(synapse, bridged_guard(synapse, scope), portal_request(WORKS_COUNCIL, told=told)) == []
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+async def test_an_official_out_of_scope_who_joins_a_portal_brings_no_archiver_and_one_in_scope_does(scope):
+    for official, wanted in ((WORKS_COUNCIL, 0), (MINISTER, 1)):
+        synapse = Synapse()
+        seats = bridged_guard(synapse, scope)
+        request = portal_request(WORKS_COUNCIL)
+        await made_by(synapse, seats, request)
+        create = event("m.room.create", request["creation_content"], sender=BOT)
+        joins = member(official)
+        await seats.on_new_event(joins, state(create, member(BOT), member(GHOST), levels(LEVELS), joins))
+        await synapse.until_idle()
+        assert len(synapse.joined) == wanted
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
+async def test_the_room_in_which_the_bridge_reports_is_archived_whoever_its_admins_are(scope):
+    synapse = Synapse()
+    request = {"preset": "private_chat", "name": "Beheer WhatsApp-brug", "invite": ["@or-beheer:x", "@beheer:elders"]}
+    assert await made_by(synapse, bridged_guard(synapse, scope), request) == [ARCHIVER]
+
+
+async def test_only_a_bridge_s_rooms_say_for_whom_they_are():
+    synapse = Synapse()
+    forged = {"creation_content": {"nl.griffier.bridge": {"management": True}}, "preset": "private_chat"}
+    assert await made_by(synapse, bridged_guard(synapse, SCOPES["one official"]), forged, maker=WORKS_COUNCIL) == []
+    assert "nl.griffier.bridge" not in forged["creation_content"]
+
+
+async def test_a_bridge_s_space_is_for_whom_it_invites():
+    synapse = Synapse()
+    space = {"creation_content": {"type": "m.space"}, "invite": [WORKS_COUNCIL]}
+    assert await made_by(synapse, bridged_guard(synapse, SCOPES["one official"]), space) == []
+
+
+@pytest.mark.parametrize("bridges", ["@bot:x", [7], {"a": 1}], ids=str)
+def test_bridges_that_are_no_list_are_named_when_synapse_starts(bridges):
+    with pytest.raises(ValueError, match="bridges"):
+        Guard.parse_config({"archiver": ARCHIVER, "bridges": bridges})
+
+
 REQUESTS = {
     "private": {"preset": "private_chat"},
     "public": {"preset": "public_chat"},

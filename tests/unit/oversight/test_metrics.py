@@ -54,6 +54,19 @@ async def holdings(archive):
             "(2, '@archief:x', '', true, now(), now() - interval '10 seconds', now()), "
             "(2, '@archief2:x', '', true, NULL, NULL, NULL)"
         )
+        await tx.execute(
+            "INSERT INTO interruption "
+            "(org, told_by, interruption_id, network, from_at, until_at, cause, told_at, room_id, event_id) "
+            "VALUES (2, '@b:x', '1', 'whatsapp', now(), NULL, 'paused', now(), $1, '$a'), "
+            "(2, '@b:x', '2', 'whatsapp', now(), now(), 'paused', now(), $1, '$b')",
+            room,
+        )
+        await tx.execute(
+            "INSERT INTO message (org, room_id, event_id, sender, kind, sent_at, depth, unreadable) VALUES "
+            "(2, $1, '$h', '@g:x', 'unreadable', now(), 1, 'bridge:undecryptable'), "
+            "(2, $1, '$k', '@g:x', 'unreadable', now(), 1, 'no-key')",
+            room,
+        )
         await alarm.sound(tx, 2, alarm.REMOVED, room, "@minister:x removed the archiver")
         done = Round(datetime.now(UTC), room, True, {"message": 120, "edit": 80}, {"file": "x", "deletion": "y"})
         await rounds.keep(tx, 2, done)
@@ -62,7 +75,7 @@ async def holdings(archive):
         yield room
         await driver.fetchval("SELECT pg_advisory_unlock_all()")
     async with archive.pool.acquire() as connection:
-        for table in ("room", "media", "seat", "alarm", "canary_round", "gap"):
+        for table in ("room", "media", "seat", "alarm", "canary_round", "gap", "interruption", "message"):
             await connection.execute(f"DELETE FROM {table} WHERE org = 2")
 
 
@@ -75,6 +88,9 @@ async def test_every_number_is_that_of_the_organisation(archive, holdings):
     assert told["media", "failed"] == 1
     assert (told["rooms", "joined"], told["rooms", "left"], told["rooms_without_notice",]) == (1, 1, 1)
     assert told["alarms", "removed"] == 1
+    assert told["channels_not_covered",] == 1
+    assert told["unreadable", "bridge:undecryptable"] == 1
+    assert told.get(("unreadable", "no-key"), 0) == 0, "what no key came for is counted in the ledger"
     assert (told["capturing", "@archief:x"], told["signed", "@archief:x"]) == (1, 1)
     # What a seat said of itself is not believed once nobody holds its lock.
     assert (told["capturing", "@archief2:x"], told["signed", "@archief2:x"]) == (0, 0)
