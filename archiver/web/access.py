@@ -192,6 +192,9 @@ async def _from_our_form(request: web.Request, visitor: Visitor) -> bool:
     """Whether a form was sent from a page of ours: it carries what only this session's pages hold."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return False
-    form = await request.post()
+    try:
+        form = await request.post()
+    except (ValueError, LookupError):
+        return False
     told = form.get("form_token", "")
     return isinstance(told, str) and hmac.compare_digest(told.encode("utf-8", "replace"), visitor.form_token.encode())

@@ -182,12 +182,13 @@ async def left(request: web.Request) -> web.StreamResponse:
 @routes.post("/oidc/backchannel-logout")
 async def told_to_end(request: web.Request) -> web.StreamResponse:
     """The provider says that a session has ended (OpenID Connect Back-Channel Logout 1.0, 2.5 to 2.8)."""
-    form = await request.post() if request.content_type == "application/x-www-form-urlencoded" else {}
     try:
+        form = await request.post() if request.content_type == "application/x-www-form-urlencoded" else {}
         await _obey(request, form.get("logout_token"))
-    except (TokenError, ProviderError) as error:
+    except (TokenError, ProviderError, ValueError, LookupError) as error:
         log.warning("A logout token was refused: %s", error)
-        return web.json_response({"error": "invalid_request", "error_description": str(error)}, status=400)
+        about = str(error) if isinstance(error, TokenError | ProviderError) else "the request can't be read"
+        return web.json_response({"error": "invalid_request", "error_description": about}, status=400)
     return web.Response(status=200)
 
 
@@ -265,7 +266,7 @@ async def _enter(archive: Archive, who: SignedIn) -> str:
 async def _refuse(request: web.Request, refusal: SignInRefused) -> web.Response:
     """A page that says what to do; the reason goes to the log and the audit trail, but a flood of refusals to neither."""
     archive = request.app[ARCHIVE]
-    if refusal.code != "too_many":
+    if refusal.code not in ("too_many", "not_configured"):
         log.warning("A sign-in was refused: %s", refusal)
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             details = {"why": str(refusal)[:500].replace("\0", ""), "address": _address(request)}

@@ -271,6 +271,8 @@ async def test_the_provider_ends_sessions_by_its_own_token_once(site):
     everywhere = signed(told | {"jti": "een-ander"}, "logout+jwt")
     assert (await http.post(url, data={"logout_token": everywhere})).status == 200
     assert (await other.get(f"{site.url}/")).url.path == "/signin"
+    odd = {"Content-Type": "application/x-www-form-urlencoded; charset=bestaat-niet"}
+    assert (await http.post(url, data=b"logout_token=x", headers=odd)).status == 400
     for body in ({}, {"logout_token": "x"}, {"logout_token": signed(head | {"nonce": "x", "jti": "3"}, "logout+jwt")}):
         assert (await http.post(url, data=body)).status == 400
 
