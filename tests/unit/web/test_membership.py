@@ -15,6 +15,8 @@ from archiver.ledger.record import append, moment
 from archiver.reading.membership import reader_tx
 from archiver.reading.project import project_batch
 from archiver.reading.words import BlindIndex
+from tests.unit.reading.portals import BOT, OFFICIAL, Portal, source, text
+from tests.unit.reading.test_bridged import interruption
 from tests.unit.web.signed_in import browsing
 
 pytestmark = pytest.mark.postgres
@@ -206,3 +208,20 @@ def test_periods_do_not_depend_on_the_order_of_arrival():
     forward = periods(records, "@m:x")
     assert [(each.from_depth, each.until_depth) for each in forward] == [(1, 5), (9, 2**63 - 1)]
     assert periods(records[::-1], "@m:x") == forward
+
+
+async def test_an_official_s_whatsapp_conversation_says_whose_it_is_and_when_it_was_not_covered(archive, room, tmp_path):
+    portal = await Portal(archive, room).open(**{"nl.griffier.official": OFFICIAL})
+    portal.say(text("hallo", **{"nl.griffier.source": source("w")}))
+    await portal.keep()
+    told = await Portal(archive, room + "2").open(bridged=False)  # the bridge's own room: she is not in it
+    told.events = [each for each in told.events if each.event.get("state_key") != OFFICIAL]
+    told.say(interruption("van-haar"), BOT)
+    await told.keep()
+    async with browsing(archive, tmp_path, "official", person="minister", matrix_id=OFFICIAL) as client:
+        answer = await client.get(f"/rooms/{quote(room, safe='')}")
+        page = await answer.text()
+        assert answer.status == 200
+        for words in ("via WhatsApp", "Hatice Yıldız", "hallo", "In deze periode is niet vastgelegd"):
+            assert words in page
+        assert (await client.get(f"/rooms/{quote(room + '2', safe='')}")).status == 404
