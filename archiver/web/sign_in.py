@@ -271,9 +271,11 @@ async def _refuse(request: web.Request, refusal: SignInRefused) -> web.Response:
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             details = {"why": str(refusal)[:500].replace("\0", ""), "address": _address(request)}
             await note(tx, archive.vault.org, refusal.person or "nobody", "sign-in refused", **details)
-    return render(
-        request, "refused.html", refusal.status, reason=refusal.code, person=refusal.person, hint=refusal.hint, again=True
-    )
+    told = {"reason": refusal.code, "person": refusal.person, "hint": refusal.hint, "again": True}
+    response = render(request, "refused.html", refusal.status, **told)
+    if refusal.status == 429:
+        response.headers["Retry-After"] = "60"
+    return response
 
 
 async def _asked(answer: Any) -> Any:
