@@ -1,6 +1,6 @@
 """History fetched back: what was said before the archiver joined, and what a sync left out (DESIGN D6).
 
-A pipeline beside live capture: while one page is committed, the next is checked in a thread and the one after that is on its way.
+A pipeline beside live capture: while one page is committed, the next is checked and the one after that is on its way.
 Its queues are short, so memory does not grow with the length of a history; its pages are as large as can be committed in the time
 that a live message may have to wait for; rooms take turns, a page each.
 """

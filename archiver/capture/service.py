@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import sys
@@ -42,7 +43,8 @@ Alongside = Callable[[Pool, Vault, asyncio.Event], Awaitable[None]]
 DATABASE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 EXPECTED = (CaptureError, *DATABASE)
 STOP_GRACE = 2.0  # seconds
-SWITCH = 0.0005  # seconds after which a thread that checks a page of history gives way to the live stream
+SWITCH = 0.0005  # seconds after which a thread that decrypts a file gives way to the live stream
+GARBAGE = 10_000  # objects made and still there before cycles are looked for: nearly all that comes goes without that
 FULL_POOL = 0.5  # of the one-time keys the server should hold: below it, new ones are published
 
 
@@ -54,6 +56,8 @@ async def run(settings: Settings, alongside: Alongside, stop: asyncio.Event | No
     """
     stop = stop or asyncio.Event()
     sys.setswitchinterval(SWITCH)
+    gc.freeze()  # what is there by now stays: to look through it again and again took a fifth of the time of a catch-up
+    gc.set_threshold(GARBAGE)
     url = settings.database.url.get_secret_value()
     async with connect(url, settings.database.pool_size) as pool:
         await require_current(pool)

@@ -7,15 +7,16 @@ no network, no clock. A failed check is a fact to keep, not an accident.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import vodozemac
 from unpaddedbase64 import decode_base64, encode_base64
 
-from archiver.ledger.canonical import HostileJson, JsonObject, canonical, nearest, usable
+from archiver.ledger.canonical import Encode, HostileJson, JsonObject, canonical, encoder, nearest, usable
 
 KEYS_KEPT = frozenset(
     {
@@ -24,6 +25,13 @@ KEYS_KEPT = frozenset(
     }
 )  # fmt: skip
 KEYS_KEPT_UNTIL_10 = frozenset({"origin", "membership", "prev_state"})
+KINDS_KEPT = frozenset(
+    {
+        "m.room.create", "m.room.member", "m.room.power_levels", "m.room.join_rules", "m.room.history_visibility",
+        "m.room.aliases", "m.room.redaction",
+    }
+)  # fmt: skip
+"""The types of which redaction leaves some of the content."""
 KNOWN_VERSIONS = frozenset(str(number) for number in range(1, 13))
 
 
@@ -45,11 +53,11 @@ class Rules:
     """What differs between room versions, as far as an archive must know."""
 
     version: str
+    number: int = field(init=False, compare=False, repr=False)
+    """The room version as a number; an unknown version is read by the rules of the newest we know."""
 
-    @property
-    def number(self) -> int:
-        """The room version as a number; an unknown version is read by the rules of the newest we know."""
-        return int(self.version) if self.version in KNOWN_VERSIONS else 12
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "number", int(self.version) if self.version in KNOWN_VERSIONS else 12)
 
     @property
     def id_is_hash(self) -> bool:
@@ -77,6 +85,8 @@ class Rules:
         if not isinstance(content, dict):
             return {}
         number, kind = self.number, event.get("type")
+        if not isinstance(kind, str) or kind not in KINDS_KEPT:
+            return {}
         if kind == "m.room.create":
             return dict(content) if number >= 11 else _only(content, "creator")
         if kind == "m.room.member":
@@ -94,7 +104,7 @@ class Rules:
             "m.room.aliases": ["aliases"] if number <= 5 else [],
             "m.room.redaction": ["redacts"] if self.redacts_in_content else [],
         }
-        return _only(content, *names_by_kind.get(kind if isinstance(kind, str) else "", []))
+        return _only(content, *names_by_kind[kind])
 
 
 def _only(content: JsonObject, *names: str) -> JsonObject:
@@ -152,13 +162,17 @@ def _hash_id(message: bytes, rules: Rules) -> str:
     digest = hashlib.sha256(message).digest()
     if rules.url_safe_id:
         return "$" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
-    return "$" + encode_base64(digest)
+    return "$" + _base64(digest)
 
 
-def content_hash(pdu: JsonObject) -> str:
+def _base64(digest: bytes) -> str:
+    return binascii.b2a_base64(digest, newline=False).rstrip(b"=").decode()
+
+
+def content_hash(pdu: JsonObject, encode: Encode = canonical) -> str:
     """The SHA-256 over all but signatures, hashes and unsigned, in unpadded base64. Raises HostileJson."""
     form = {name: value for name, value in pdu.items() if name not in ("unsigned", "signatures", "hashes")}
-    return encode_base64(hashlib.sha256(canonical(form)).digest())
+    return _base64(hashlib.sha256(encode(form)).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,17 +232,16 @@ class Written:
 
 def write(event: JsonObject, rules: Rules) -> Written:
     """The event as bytes; what has no canonical form is written as near to it as JSON allows."""
-    pdu = signed_form(event, rules)
-    return _write(event, pdu)
+    return _write(event, signed_form(event, rules), encoder(event))
 
 
-def _write(event: JsonObject, pdu: JsonObject) -> Written:
-    signed = nearest(pdu)
+def _write(event: JsonObject, pdu: JsonObject, encode: Encode) -> Written:
+    signed = nearest(pdu, encode)
     beside = {name: value for name, value in event.items() if name not in pdu}
     if not beside or not pdu:
-        return Written(signed, nearest(event) if beside else signed)
+        return Written(signed, nearest(event, encode) if beside else signed)
     # The signed form is most of an event: it is encoded once, and what the client API adds is put behind it.
-    return Written(signed, signed[:-1] + b"," + nearest(beside)[1:])
+    return Written(signed, signed[:-1] + b"," + nearest(beside, encode)[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,54 +255,56 @@ class Examined:
 
 def examine(event: JsonObject, rules: Rules, keys: KeyRing) -> Examined:
     """Identify and check an event as it came; raises HostileJson when no id can be had. Each form of it is encoded once."""
-    pdu = signed_form(event, rules)
+    pdu, encode = signed_form(event, rules), encoder(event)
     try:
-        message = _message(pdu, rules)
+        message = _message(pdu, rules, encode)
     except HostileJson:
-        return Examined(event_id(pdu, rules), _unchecked(pdu), _write(event, pdu))
+        return Examined(event_id(pdu, rules), _unchecked(pdu), _write(event, pdu, encode))
     identity = _hash_id(message, rules) if rules.id_is_hash else event_id(pdu, rules)
     given = event.get("event_id")
     id_matches = not isinstance(given, str) or given == identity
-    return Examined(identity, _judge(pdu, message, rules, keys, id_matches=id_matches), _write(event, pdu))
+    checks = _judge(pdu, message, rules, keys, encode, id_matches=id_matches)
+    return Examined(identity, checks, _write(event, pdu, encode))
 
 
 def check(pdu: JsonObject, expected_id: str | None, rules: Rules, keys: KeyRing) -> Checks:
     """Check id, content hash and signatures of a signed event; never raises."""
+    encode = encoder(pdu)
     try:
-        message = _message(pdu, rules)
+        message = _message(pdu, rules, encode)
     except HostileJson:
         return _unchecked(pdu)
     identity = _hash_id(message, rules) if rules.id_is_hash else pdu.get("event_id")
-    return _judge(pdu, message, rules, keys, id_matches=expected_id is None or identity == expected_id)
+    return _judge(pdu, message, rules, keys, encode, id_matches=expected_id is None or identity == expected_id)
 
 
-def _message(pdu: JsonObject, rules: Rules) -> bytes:
+def _message(pdu: JsonObject, rules: Rules, encode: Encode = canonical) -> bytes:
     """What ids and signatures are made over. Raises HostileJson."""
     form = redacted_form(pdu, rules)
     form.pop("signatures", None)
-    return canonical(form)
+    return encode(form)
 
 
-def _judge(pdu: JsonObject, message: bytes, rules: Rules, keys: KeyRing, *, id_matches: bool) -> Checks:
+def _judge(pdu: JsonObject, message: bytes, rules: Rules, keys: KeyRing, encode: Encode, *, id_matches: bool) -> Checks:
     good: set[str] = set()
     bad: set[str] = set()
     for server, key_id in signers(pdu):
         key = keys.get((server, key_id))
         verified = covers(key, pdu, rules) and _verifies(key.key if key else None, pdu["signatures"][server][key_id], message)
         (good if verified else bad).add(server)
-    return Checks(id_matches, content_intact(pdu), tuple(sorted(good)), tuple(sorted(bad - good)))
+    return Checks(id_matches, content_intact(pdu, encode), tuple(sorted(good)), tuple(sorted(bad - good)))
 
 
 def _unchecked(pdu: JsonObject) -> Checks:
     return Checks(False, False, (), tuple(sorted({server for server, _ in signers(pdu)})))
 
 
-def content_intact(pdu: JsonObject) -> bool:
+def content_intact(pdu: JsonObject, encode: Encode = canonical) -> bool:
     """Whether the content is what was signed; False for a redacted event."""
     hashes = pdu.get("hashes")
     given = hashes.get("sha256") if isinstance(hashes, dict) else None
     try:
-        return isinstance(given, str) and given.rstrip("=") == content_hash(pdu)
+        return isinstance(given, str) and given.rstrip("=") == content_hash(pdu, encode)
     except HostileJson:
         return False
 

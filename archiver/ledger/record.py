@@ -103,25 +103,23 @@ def payload_type(payload: bytes | None, said: JsonObject | None = None) -> str |
     return column(kind) if isinstance(kind, str) else "?"
 
 
+# What is new is unread too.
 APPEND = """
-    INSERT INTO record (org, room_id, event_id, type, state_key, sender, sent_at, depth, rel_type, relates_to,
-                        id_matches, content_matches, signed_by, unsigned_by, session_id,
-                        sealed_event, commitment, sealed_payload, payload_type, opened_at, unreadable,
-                        message_index, doubts)
-    SELECT $1, r.room_id, r.event_id, r.type, r.state_key, r.sender, r.sent_at, r.depth, r.rel_type, r.relates_to,
-           r.id_matches, r.content_matches, string_to_array(r.signed_by, ' '),
-           string_to_array(r.unsigned_by, ' '), r.session_id,
-           r.sealed_event, r.commitment, r.sealed_payload, r.payload_type,
-           CASE WHEN r.sealed_payload IS NULL THEN NULL ELSE now() END, r.unreadable,
-           r.message_index, string_to_array(r.doubts, ' ')
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bigint[], $9::text[],
-                $10::text[], $11::boolean[], $12::boolean[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::bytea[],
-                $18::bytea[], $19::text[], $20::text[], $21::bigint[], $22::text[])
-        AS r (room_id, event_id, type, state_key, sender, sent_at, depth, rel_type, relates_to, id_matches, content_matches,
-              signed_by, unsigned_by, session_id, sealed_event, commitment, sealed_payload, payload_type, unreadable,
-              message_index, doubts)
-    ON CONFLICT (org, room_id, event_id) DO NOTHING      -- replaying a batch changes nothing (promise 2)
-    RETURNING room_id, event_id
+    WITH added AS (
+        INSERT INTO record (org, room_id, event_id, type, state_key, sender, sent_at, depth, rel_type, relates_to,
+                            id_matches, content_matches, signed_by, unsigned_by, session_id, sealed_event, commitment,
+                            sealed_payload, payload_type, opened_at, unreadable, message_index, doubts)
+        SELECT $1, room_id, event_id, type, state_key, sender, sent_at, depth, rel_type, relates_to,
+               id_matches, content_matches, signed_by, unsigned_by, session_id, sealed_event, commitment,
+               sealed_payload, payload_type, CASE WHEN sealed_payload IS NOT NULL THEN now() END, unreadable, message_index,
+               doubts
+        FROM unnest($2::arriving[])
+        ON CONFLICT (org, room_id, event_id) DO NOTHING      -- replaying a batch changes nothing (promise 2)
+        RETURNING room_id, event_id
+    ), unread AS (
+        INSERT INTO unread (org, room_id, event_id) SELECT $1, room_id, event_id FROM added ON CONFLICT DO NOTHING
+    )
+    SELECT room_id, event_id FROM added
 """
 MARK_UNREAD = """
     INSERT INTO unread (org, room_id, event_id)
@@ -170,17 +168,16 @@ async def append(tx: Connection, vault: Vault, arrivals: Sequence[Arrival]) -> s
                 column(sender) if isinstance(sender, str) else "?", sent_at,
                 min(max(depth, 0), 2**63 - 1) if isinstance(depth, int) else 0, *relation(event, arrival.rules),
                 arrival.checks.id_matches, arrival.checks.content_matches,
-                " ".join(map(column, arrival.checks.signed_by)), " ".join(map(column, arrival.checks.unsigned_by)),
+                list(map(column, arrival.checks.signed_by)), list(map(column, arrival.checks.unsigned_by)),
                 column(arrival.session_id) if arrival.session_id else None,
                 key.seal(salt + written.whole, _context(vault, arrival.room_id, arrival.event_id, "event")),
                 hmac.digest(salt, written.signed, hashlib.sha256),
                 sealed_payload, payload_type(arrival.payload, arrival.said), arrival.unreadable,
-                arrival.message_index, " ".join(arrival.doubts),
+                arrival.message_index, arrival.doubts,
             )
         )  # fmt: skip
-    new = {(row["room_id"], row["event_id"]) for row in await tx.fetch(APPEND, vault.org, *zip(*rows, strict=True))}
+    new = set(map(tuple, await tx.fetch(APPEND, vault.org, rows)))
     await graph.link(tx, vault.org, [(a.room_id, a.event_id, a.event) for a in arrivals if (a.room_id, a.event_id) in new])
-    await mark_unread(tx, vault.org, new)
     return new
 
 

@@ -36,14 +36,17 @@ class Ending:
 
 def text(content: JsonObject) -> str:
     """A poll's question and answers; empty when the content is no poll's."""
+    start = _start(content)
+    if not start:
+        return ""
     answers = [f"– {told}" for _, told in _answers(content) if told]
-    question = _text(_start(content).get("question"))
+    question = _text(start.get("question"))
     return "\n".join([question, *answers]) if question or answers else ""
 
 
 def votes(poll: JsonObject, related: list[Record], deleted: set[str]) -> tuple[Vote, ...]:
     """The votes among the records that relate to a poll, the earliest first."""
-    known = dict(_answers(poll))
+    known = dict(_answers(poll)) if related else {}
     found = []
     for record in related:
         if record.said_type in RESPONSE:

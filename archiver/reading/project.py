@@ -19,6 +19,7 @@ from archiver.stopping import pause
 log = logging.getLogger(__name__)
 
 BATCH = 500
+FEW = 50  # records that the view shows at once, whatever else is going on: what people have just said
 REST = 3.0  # as long as history is being fetched, capture goes first: the view rests so many times as long as it works
 FETCHING = "SELECT EXISTS (SELECT FROM stretch WHERE org = $1 AND failed IS NULL AND due_at <= now())"
 # One projector per organisation at a time: another could read before a deletion comes and write after who read it, and its row
@@ -45,7 +46,9 @@ BY_RELATION = f"""
 SAVE = """
     INSERT INTO message (org, room_id, event_id, sender, kind, sent_at, depth, network, edits, reactions, reply_to, thread,
                          deleted_at, deleted_by, pruned, unreadable, words)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::text::tsvector)
+    SELECT $1, room_id, event_id, sender, kind, sent_at, depth, network, edits, reactions, reply_to, thread,
+           deleted_at, deleted_by, pruned, unreadable, words::tsvector
+    FROM unnest($2::composed[])
     ON CONFLICT (org, room_id, event_id) DO UPDATE SET
         sender = excluded.sender, kind = excluded.kind, sent_at = excluded.sent_at, depth = excluded.depth,
         network = excluded.network, edits = excluded.edits, reactions = excluded.reactions, reply_to = excluded.reply_to,
@@ -102,7 +105,7 @@ async def project_batch(tx: Connection, vault: Vault, index: BlindIndex) -> int 
         targets = {(record.room_id, record.relates_to) for record in found if not is_message(record) and record.relates_to}
     ready = await messages(tx, vault, roots.values())
     if ready:
-        await tx.executemany(SAVE, [_row(vault, index, message) for message in ready])
+        await tx.execute(SAVE, vault.org, [_row(index, message) for message in ready])
     # What was taken for a message while it could not be read may turn out to be an edit or a reaction.
     companions = [(record.room_id, record.event_id) for record in changed if not is_message(record) and record.state_key is None]
     if companions:
@@ -110,10 +113,10 @@ async def project_batch(tx: Connection, vault: Vault, index: BlindIndex) -> int 
     return len(taken)
 
 
-def _row(vault: Vault, index: BlindIndex, message: Message) -> tuple[Any, ...]:
+def _row(index: BlindIndex, message: Message) -> tuple[Any, ...]:
     record, deletion = message.record, message.deletion
     return (
-        vault.org, record.room_id, record.event_id, record.sender, message.kind, record.sent_at, record.depth, message.network,
+        record.room_id, record.event_id, record.sender, message.kind, record.sent_at, record.depth, message.network,
         max(len(message.versions) - 1, 0), sum(not reaction.deleted for reaction in message.reactions), message.reply_to,
         message.thread, deletion.at if deletion else None, deletion.by if deletion else None, message.pruned,
         message.unreadable, index.vector(message.texts()),
@@ -128,7 +131,7 @@ async def run(pool: Pool, vault: Vault, stop: asyncio.Event) -> None:
         began = clock()
         async with tenant_tx(pool, vault.org) as tx:
             taken = await project_batch(tx, vault, index)
-            fetching = taken == BATCH and await tx.fetchval(FETCHING, vault.org)
+            fetching = (taken or 0) > FEW and await tx.fetchval(FETCHING, vault.org)
         rest = 0.2 if not taken else (clock() - began) * REST if fetching else 0
         if rest:
             await pause(stop, rest)

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator
 
 import Stemmer
@@ -77,18 +76,21 @@ class BlindIndex:
 
     def vector(self, texts: list[str]) -> str:
         """The tsvector of a message and all its versions, as Postgres reads one."""
-        places: dict[str, list[int]] = defaultdict(list)
+        places: dict[str, list[int]] = {}
         position = 0
         for text in texts:
             for word in WORD.findall(text):
                 lexemes = self._of(word)
-                position = min(position + bool(lexemes), MAX_POSITION)
+                if lexemes and position < MAX_POSITION:
+                    position += 1
                 for lexeme in lexemes:
-                    at = places[lexeme]
-                    if len(at) < MAX_PLACES and (not at or at[-1] != position):
+                    at = places.get(lexeme)
+                    if at is None:
+                        places[lexeme] = [position]
+                    elif len(at) < MAX_PLACES and at[-1] != position:
                         at.append(position)
             position = min(position + 2, MAX_POSITION)  # no phrase runs from one version into the next
-        return " ".join(f"'{lexeme}':{','.join(map(str, at))}" for lexeme, at in places.items())
+        return " ".join([f"'{lexeme}':{','.join(map(str, at))}" for lexeme, at in places.items()])
 
     def query(self, text: str) -> str:
         """A person's query as a tsquery. Raises NothingToSearch.

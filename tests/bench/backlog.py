@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,25 +33,37 @@ async def signed_in(stack: RunningStack, name: str, folder: Path) -> AsyncIterat
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A message, and when its client began to encrypt it and had the homeserver's answer, in seconds since 1970."""
+
+    event_id: str
+    began: float
+    answered: float
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
     """An encrypted room and the client that talks in it."""
 
     room_id: str
     sender: AsyncClient
 
-    async def say(self, count: int) -> list[str]:
-        """Send `count` messages one after the other; returns their ids."""
-        ids = []
+    async def say(self, count: int) -> list[Sent]:
+        """Send `count` messages one after the other."""
+        told = []
         for _ in range(count):
             content = {"msgtype": "m.text", "body": " ".join(secrets.choice(WORDS) for _ in range(12))}
+            began = time.time()
             sent = await self.sender.room_send(self.room_id, "m.room.message", content, ignore_unverified_devices=True)
             assert isinstance(sent, RoomSendResponse), sent
-            ids.append(sent.event_id)
-        return ids
+            told.append(Sent(sent.event_id, began, time.time()))
+        return told
 
 
-async def make_room(sender: AsyncClient, members: Sequence[str], bots: Sequence[AsyncClient] = ()) -> Room:
-    """A room with these accounts; the archivers among them join by themselves."""
+async def make_room(
+    sender: AsyncClient, members: Sequence[str], bots: Sequence[AsyncClient] = (), seated: Sequence[str] = ()
+) -> Room:
+    """A room with these accounts; the archivers among the members join by themselves, and the guard seats `seated`."""
     encrypted = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
     invite = [*members, *(bot.user_id for bot in bots)]
     made = await sender.room_create(visibility=RoomVisibility.private, invite=invite, initial_state=[encrypted])
@@ -61,7 +74,7 @@ async def make_room(sender: AsyncClient, members: Sequence[str], bots: Sequence[
     for _ in range(100):
         await sender.sync(timeout=200)
         room = sender.rooms.get(made.room_id)
-        if room and all(user in room.users and user not in room.invited_users for user in invite):
+        if room and all(user in room.users and user not in room.invited_users for user in (*invite, *seated)):
             break
     else:
         raise AssertionError("the archiver did not join")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import vodozemac
+from canonicaljson import encode_canonical_json
 
 from archiver.capture import page
 from archiver.capture.media import sources
 from archiver.capture.megolm import Megolm
-from archiver.ledger.canonical import HostileJson, parse_object
+from archiver.ledger.canonical import HostileJson, canonical, parse_object
 from archiver.ledger.event import Rules, check, event_id, examine, signed_form, signers
 from archiver.ledger.graph import previous
 from archiver.ledger.record import Record, moment, payload_type, relation
@@ -41,9 +43,18 @@ def take_page(raw: bytes) -> int:
     return len(events)
 
 
+def written(write: Callable[[Any], bytes], event: dict[str, Any]) -> bytes | None:
+    """An event in canonical JSON; None when it has no such form."""
+    try:
+        return write(event)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
 def take_event(event: dict[str, Any], version: str) -> Message | None:
     """All that is worked out about one event; its message if it is one."""
     rules = Rules(version)
+    assert written(canonical, event) == written(encode_canonical_json, event)
     pdu = signed_form(event, rules)
     try:
         identity = event_id(pdu, rules)

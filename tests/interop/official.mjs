@@ -97,18 +97,6 @@ async function sendMany({ room, bodies, gap_ms = 0 }) {
     return { event_ids: ids };
 }
 
-// When each was begun and when the server had it, in milliseconds of this machine's clock.
-async function sendTimed({ room, bodies }) {
-    await known(room);
-    const sent = [];
-    for (const body of bodies) {
-        const began = Date.now();
-        const { event_id } = await client.sendEvent(room, EventType.RoomMessage, { msgtype: "m.text", body });
-        sent.push({ event_id, began, answered: Date.now() });
-    }
-    return { sent };
-}
-
 // Until the server has it, under one transaction id, as a client does that comes back from a tunnel. The local echo is the memory
 // of what is being sent: it is sent again as it is, encrypted once, and it takes on the event's id as soon as the server answers,
 // or shows the event although its answer was lost.
@@ -232,7 +220,7 @@ async function restoreBackup({ homeserver, user, password, recovery_key: recover
 const actions = {
     restore_backup: restoreBackup,
     login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
-    send_file: sendFile, send_surely: sendSurely, send_timed: sendTimed,
+    send_file: sendFile, send_surely: sendSurely,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
     kick: async ({ room, user }) => client.kick(room, user),
     ban: async ({ room, user }) => client.ban(room, user),
