@@ -236,6 +236,9 @@ async def role(settings: Settings, args: argparse.Namespace) -> int:
     """Roles in the web application."""
     from archiver.web import commands
 
+    if args.do != "list" and not (args.person and args.role):
+        print(f"griffier role: name a person and a role: griffier role {args.do} PERSON ROLE", file=sys.stderr)
+        return 2
     async with opened(settings) as (pool, vault):
         _print(args, *await commands.role(pool, vault.org, actor(), settings, args))
     return 0
@@ -245,6 +248,9 @@ async def session(settings: Settings, args: argparse.Namespace) -> int:
     """Sessions of the web application."""
     from archiver.web import commands
 
+    if args.do == "revoke" and not args.which:
+        print("griffier session: name a session or a person: griffier session revoke WHICH", file=sys.stderr)
+        return 2
     async with opened(settings) as (pool, vault):
         _print(args, *await commands.session(pool, vault.org, actor(), settings, args))
     return 0

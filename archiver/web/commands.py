@@ -38,8 +38,6 @@ async def role(pool: Pool, org: int, by: str, settings: Settings, args: argparse
         async with tenant_tx(pool, org) as tx:
             found = await (roles.history if args.history else roles.assigned)(tx, org, args.person)
         return {"roles": [_change(each) for each in found]}, "\n".join(map(_line, found)) or "No role has been given."
-    if not args.person or not args.role:
-        raise RoleError(f"Name a person and a role: griffier role {args.do} PERSON ROLE")
     chosen = Role(args.role)
     async with tenant_tx(pool, org) as tx:
         if args.do == "grant":
@@ -65,8 +63,6 @@ async def session(pool: Pool, org: int, by: str, settings: Settings, args: argpa
         async with tenant_tx(pool, org) as tx:
             found = await sessions.live(tx, org, settings.web)
         return {"sessions": [_session(each) for each in found]}, "\n".join(map(_session_line, found)) or "Nobody is signed in."
-    if not args.which:
-        raise RoleError("Name a session or a person: griffier session revoke WHICH")
     async with tenant_tx(pool, org) as tx:
         try:
             one = await sessions.end(tx, org, UUID(args.which))
