@@ -27,10 +27,13 @@ lint: setup                       ## style, types, the import contract
 
 chaos: setup                      ## the long form of the storm: 200 kills and 100 other blows (GRIFFIER_CHAOS_SEED repeats one)
 	GRIFFIER_CHAOS_KILLS=200 $(BIN)/python -m pytest -s tests/chaos/test_storm.py
+	GRIFFIER_CHAOS_BRIDGE_KILLS=60 $(BIN)/python -m pytest -s tests/chaos/test_bridge_storm.py tests/chaos/test_kill_bridge.py
 
-fuzz: setup                       ## a million hostile events, then the coverage-guided fuzzer
+fuzz: setup                       ## a million hostile events, 200,000 hostile webhooks, then the coverage-guided fuzzer on both
 	$(BIN)/python -m tests.fuzz
-	$(BIN)/python -m tests.fuzz.guided
+	$(BIN)/python -m tests.fuzz.webhooks
+	$(BIN)/python -m tests.fuzz.guided events
+	$(BIN)/python -m tests.fuzz.guided webhooks
 
 bench: setup                      ## ratios to a baseline measured in the same run
 	$(BIN)/python -m tests.bench

@@ -7,6 +7,7 @@ import asyncio
 import getpass
 import json
 import logging
+import os
 import re
 import signal
 import sys
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from archiver.settings import Settings, SettingsError
 
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             from archiver.demo.command import run
 
             return run(args)
+        if args.command == "bridge":
+            bridge(args)
         settings = Settings.load(args.config)
         return int(asyncio.run(args.work(settings, args)))
     except SettingsError as error:
@@ -78,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
     command("migrate", migrate, "make or update the tables, the organisation and its key")
     command("archive", archive, "capture messages, until stopped")
     command("web", web, "serve the web application, until stopped")
+    carry = command("bridge", None, "carry WhatsApp conversations, until stopped; or with one of its options, do that and stop")
+    carry.add_argument("--registration", metavar="OUT", help="write the registration that Synapse loads")
+    carry.add_argument("--connect", metavar="ACCOUNT", help="connect a WhatsApp Business account")
+    carry.add_argument("--token-file", metavar="FILE", help="with --connect: the file that holds its access token")
+    carry.add_argument("--secret-file", metavar="FILE", help="with --connect: its app secret, where the app is another")
     sing = command("canary", canary, "send test messages every few minutes and look whether they are archived, until stopped")
     sing.add_argument("--once", action="store_true", help="one round now; exit code 1 when not all of it was archived")
     command("rooms", rooms, "list the conversations")
@@ -196,6 +204,16 @@ async def archive(settings: Settings, _: argparse.Namespace) -> int:
 
     await service.run(settings, alongside, stopping())
     return 0
+
+
+def bridge(args: argparse.Namespace) -> NoReturn:
+    """The bridge is a program of its own: this one becomes it. Raises SettingsError."""
+    config = args.config or os.environ.get("GRIFFIER_CONFIG")
+    if not config:
+        raise SettingsError("The bridge needs a configuration file: give --config, or set GRIFFIER_CONFIG.")
+    given = {name: getattr(args, name) for name in ("registration", "connect", "token_file", "secret_file")}
+    options = [part for name, value in given.items() if value for part in (f"--{name.replace('_', '-')}", value)]
+    os.execv(sys.executable, [sys.executable, "-m", "bridge", "--config", str(config), *options])  # noqa: S606
 
 
 async def canary(settings: Settings, args: argparse.Namespace) -> int:

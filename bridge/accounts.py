@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mautrix.util.async_db import Database
 
-from bridge.ghost import Account
+from bridge.ghost import Account, Devices
 from bridge.settings import Bridge
 
 
@@ -19,9 +20,10 @@ class Accounts:
         self._settings = settings
         self._crypto = crypto
         self._pickle_key = pickle_key(settings)
-        self._making = asyncio.Lock()
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one ghost's waits for no other's
         self._by_id: dict[str, Account] = {}
-        self.bot = self._account(settings.bot)
+        self.devices = Devices()
+        self.bot = self._by_id[settings.bot] = self._account(settings.bot)
         self.signed = False  # whether the server shows the bot's device as cross-signed
 
     async def start(self) -> None:
@@ -39,27 +41,65 @@ class Accounts:
         """An account that is in use."""
         return self._by_id.get(user_id)
 
-    async def ghost(self, contact: str, name: str) -> Account:
-        """The account of a contact, made when it first speaks."""
-        user_id = self._settings.ghost(localpart(contact))
-        async with self._making:
+    async def ghost(self, local: str) -> Account:
+        """The account that stands for somebody, made when they first speak; `local` is its part of the Matrix id."""
+        user_id = self._settings.ghost(local)
+        if (ready := self._by_id.get(user_id)) is not None:
+            return ready
+        async with self._making[user_id]:
             if user_id not in self._by_id:
                 account = self._account(user_id)
                 try:
-                    await account.register(f"{clean(name, 100) or '+' + contact} (WA)")
+                    await account.register()
                     if self._settings.encryption:
                         await account.start_encryption()
                 except BaseException:
-                    del self._by_id[user_id]
                     await account.close()
                     raise
-            return self._by_id[user_id]
+                self._by_id[user_id] = account
+        self._making.pop(user_id, None)
+        return self._by_id[user_id]
+
+    async def official(self, user_id: str) -> Account:
+        """The account of an official, for what they typed on their phone: we may use it, and leave their identity alone."""
+        if (ready := self._by_id.get(user_id)) is not None:
+            return ready
+        async with self._making[user_id]:
+            if user_id not in self._by_id:
+                account = self._account(user_id)
+                try:
+                    if self._settings.encryption:
+                        await account.start_encryption(sign=False)
+                except BaseException:
+                    await account.close()
+                    raise
+                self._by_id[user_id] = account
+        self._making.pop(user_id, None)
+        return self._by_id[user_id]
+
+    async def member(self, user_id: str) -> Account | None:
+        """A ghost by its Matrix id, as it was made before; None for everybody else."""
+        before, _, after = self._settings.ghost("{user}").partition("{user}")
+        if user_id == self.bot.user_id or not (user_id.startswith(before) and user_id.endswith(after)):
+            return None
+        async with self._making[user_id]:
+            if user_id not in self._by_id:
+                account = self._account(user_id)
+                try:
+                    if not await account.store.get_device_id():
+                        await account.close()
+                        return None
+                    await account.start_encryption()
+                except BaseException:
+                    await account.close()
+                    raise
+                self._by_id[user_id] = account
+        self._making.pop(user_id, None)
+        return self._by_id[user_id]
 
     def _account(self, user_id: str) -> Account:
         token = self._settings.as_token.get_secret_value()
-        account = Account(user_id, self._settings.homeserver_url, token, self._crypto, self._pickle_key)
-        self._by_id[user_id] = account
-        return account
+        return Account(user_id, self._settings.homeserver_url, token, self._crypto, self._pickle_key, self.devices)
 
 
 def localpart(contact: str) -> str:

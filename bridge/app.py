@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
+from importlib import resources
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -15,17 +16,35 @@ from mautrix.crypto import PgCryptoStore
 from mautrix.util.async_db import Database
 
 from bridge.accounts import Accounts
+from bridge.address_book import AddressBook
 from bridge.arriving import Arriving
+from bridge.contacts import Contacts
 from bridge.departing import Departing
+from bridge.fetching import Files
+from bridge.ghosts import Ghosts
+from bridge.groups import Groups
 from bridge.health import Health
+from bridge.holding import Holding, heard_after, heard_in
+from bridge.listening import serving, tls
+from bridge.meeting import Meeting
+from bridge.missed import Missed
+from bridge.missing import MissingFiles
+from bridge.network import ContactSynced, GroupChanged, Receipt
 from bridge.network.cloud import Cloud
+from bridge.notices import Notices
 from bridge.numbers import Numbers
+from bridge.office import Office
+from bridge.opening import Opening
+from bridge.persons import Persons
 from bridge.portal import Portals
-from bridge.relay import INBOX, OUTBOX, Relay
+from bridge.receipts import Reading, Receipts
+from bridge.relay import INBOX, OUTBOX, Pace, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
+from bridge.templates import Offers
 from bridge.transactions import Transactions
 from bridge.webhook import Webhook
+from bridge.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +58,69 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             raise SettingsError(f"bridge.{name} is not set. Set it, or bridge.{name}_file.")
     seal = Seal.load(settings.key_file)
     async with _opened(settings) as (pool, crypto, http):
-        numbers, relay, accounts = Numbers(settings), Relay(pool, seal), Accounts(settings, crypto)
-        cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
-        portals = Portals(settings, pool, numbers, accounts)
-        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud)
-        departing = Departing(numbers, accounts, portals, relay, cloud)
+        pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
+        numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
+        cloud = Cloud(
+            http,
+            settings.graph_url,
+            settings.graph_version,
+            numbers.token,
+            settings.media_max_bytes,
+            per_second=numbers.per_second,
+            account=numbers.account,
+        )
+        portals, persons, late = Portals(settings, pool, numbers, accounts), Persons(pool), MissingFiles(pool, seal)
+        opening = Opening(accounts.bot, Missed(accounts, portals.members))
+        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, opening, http)
+        address_book, ghosts, files = AddressBook(pool, seal), Ghosts(accounts, persons), Files(pool, seal, cloud)
+        meeting = Meeting(settings, numbers, accounts, portals, persons, ghosts, address_book)
+        notices, window = Notices(pool, accounts, portals), Window(pool)
+        offers = Offers(pool, notices, cloud.templates)
+        holding = Holding(portals, relay, notices, offers, window)
+        receipts = Receipts(pool, portals, relay, cloud, notices, holding, window, ghosts.known)
+        reading = Reading(pool, cloud, accounts)
+        # What WhatsApp tells beside messages, and who carries it over; what is not here is kept in the inbox.
+        handlers: dict[type, Callable[[Any], Awaitable[str]]] = {
+            Receipt: receipts.take,
+            GroupChanged: Groups(numbers, accounts, portals, persons, ghosts, meeting, files).carry,
+            ContactSynced: Contacts(address_book, meeting).carry,
+            **office.handlers,
+        }
+        arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
+        departing = Departing(
+            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
+        )
         outside = web.Application()
-        outside.add_routes(Webhook(settings, cloud, relay).routes())
-        outside.add_routes(Health(settings, pool, accounts, relay).routes())
+        outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
+        outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
-        homeserver.add_routes(Transactions(settings, accounts, departing, relay).routes())
+        homeserver.add_routes(
+            Transactions(settings, accounts, portals.members, departing, reading, relay, office.management).routes()
+        )
         try:
+            await office.start()
             await accounts.start()
             async with (
-                _serving(outside, settings.webhook_host, settings.webhook_port),
-                _serving(homeserver, settings.listen_host, settings.listen_port),
+                serving(
+                    outside,
+                    settings.webhook_host,
+                    settings.webhook_port,
+                    context=tls(settings),
+                    patience=settings.webhook_timeout,
+                ),
+                serving(homeserver, settings.listen_host, settings.listen_port),
+                office.open(stop),
                 asyncio.TaskGroup() as tasks,
             ):
                 place = f"{settings.webhook_host}:{settings.webhook_port}{settings.webhook_path}"
                 log.info("The bridge is ready: webhook on http://%s", place)
-                tasks.create_task(relay.run(INBOX, arriving.carry, arriving.not_carried, stop))
-                tasks.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
+                arrives = office.gate.inward(heard_in(arriving.carry, cloud.read, holding))
+                gives_up = heard_after(arriving.not_carried, cloud.read, holding)
+                tasks.create_task(relay.run(INBOX, arrives, gives_up, stop))
+                tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry), departing.not_sent, stop))
+                tasks.create_task(relay.forget(stop))
+                tasks.create_task(files.ahead(stop))
+                tasks.create_task(late.run(arriving.fill, stop))
         finally:
             await accounts.close()
 
@@ -67,9 +128,12 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Database, aiohttp.ClientSession]]:
     url = settings.database_url.get_secret_value()
-    crypto = Database.create(url, upgrade_table=PgCryptoStore.upgrade_table, log=logging.getLogger("mau.db"))
-    async with asyncpg.create_pool(url, min_size=1, max_size=6) as pool, aiohttp.ClientSession() as http:
-        for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
+    arguments = {"reset": _as_it_is}
+    log_of_store = logging.getLogger("mau.db")
+    crypto = Database.create(url, db_args=arguments, upgrade_table=PgCryptoStore.upgrade_table, log=log_of_store)
+    most = settings.conversations_at_once + 6
+    async with asyncpg.create_pool(url, min_size=2, max_size=most, reset=_as_it_is) as pool, aiohttp.ClientSession() as http:
+        for file in sorted((resources.files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
             await pool.execute(file.read_text())
         await crypto.start()
         try:
@@ -78,12 +142,21 @@ async def _opened(settings: Bridge) -> AsyncIterator[tuple[asyncpg.Pool, Databas
             await crypto.stop()
 
 
-@asynccontextmanager
-async def _serving(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield
-    finally:
-        await runner.cleanup()
+async def _as_it_is(connection: asyncpg.Connection) -> None:
+    """Nothing of ours changes a connection: cleaning it after each statement would take as long as the statement."""
+
+
+async def connect_account(settings: Bridge, waba_id: str, token: str, secret: str, by: str) -> list[dict[str, str]]:
+    """Connect a business account without a running bridge; returns its numbers. Raises Refusal, SettingsError."""
+    seal = Seal.load(settings.key_file)
+    async with _opened(settings) as (pool, crypto, http):
+        numbers, accounts = Numbers(settings), Accounts(settings, crypto)
+        cloud = Cloud(http, settings.graph_url, settings.graph_version, numbers.token, settings.media_max_bytes)
+        portals, relay = Portals(settings, pool, numbers, accounts), Relay(pool, seal)
+        opening = Opening(accounts.bot, Missed(accounts, portals.members))
+        office = Office(settings, pool, seal, numbers, accounts, portals, relay, cloud.graph, opening, http)
+        try:
+            await numbers.load(pool, seal)
+            return await office.administration.connect(waba_id, token, secret, "", by)
+        finally:
+            await accounts.close()

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
+import time
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 import asyncpg
@@ -23,16 +26,20 @@ from mautrix.types import (
     DeviceIdentity,
     EncryptionAlgorithm,
     EventType,
+    IdentityKey,
     RoomEncryptionStateEventContent,
     RoomID,
     TrustState,
     UserID,
 )
 from mautrix.util.async_db import Database
+from mautrix.util.async_db.database import conn_var
 
 log = logging.getLogger(__name__)
 
 MEGOLM = "m.megolm.v1.aes-sha2"
+TAKE = "INSERT INTO key_taken (account, digest) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
+LIFE = 60.0  # seconds that what is known of devices is believed, should a change not be told
 
 
 class Encrypted(StateStore):
@@ -48,16 +55,68 @@ class Encrypted(StateStore):
         return []  # sessions are renewed by the fingerprint of a room's devices instead: see Account.encrypt
 
 
+class Store(PgCryptoStore):
+    """mautrix's store, of which what is held in memory can be let go."""
+
+    async def take(self, digest: bytes) -> bool:
+        """Note that a key message has been taken; returns whether it is new."""
+        return bool(await self.db.fetchval(TAKE, self.account_id, digest))
+
+    def together(self) -> AbstractAsyncContextManager[None]:
+        """What is stored in the block is committed at its end, or nothing of it."""
+        return cast("AbstractAsyncContextManager[None]", self.transaction())
+
+    def forget(self) -> None:
+        """Read everything from the database again."""
+        self._account = None
+        self._olm_cache.clear()
+
+
+class Machine(OlmMachine):
+    """mautrix's Olm machine, among transactions."""
+
+    async def _unwedge_session(self, sender: UserID, sender_key: IdentityKey) -> None:
+        conn_var.set(None)  # it runs beside what was going on, whose connection is not its own
+        await super()._unwedge_session(sender, sender_key)
+
+
+class Devices:
+    """Whether what is known of people's devices may have changed; the accounts share what they know of them."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self._asked: dict[UserID, float] = {}
+
+    def changed(self) -> None:
+        """A device may have come, gone or changed."""
+        self.changes += 1
+
+    async def to_ask(self, users: list[UserID], store: PgCryptoStore) -> list[UserID]:
+        """Whose devices are not known, or were asked for too long ago."""
+        since = time.monotonic() - LIFE
+        return [user for user in users if self._asked.get(user, -LIFE) <= since or await store.get_devices(user) is None]
+
+    def asked(self, users: list[UserID]) -> None:
+        """Their devices are known now."""
+        if len(self._asked) > 10_000:
+            self._asked.clear()
+        self._asked |= dict.fromkeys(users, time.monotonic())
+
+
 class Account:
     """One account: its requests, its device, its encryption."""
 
-    def __init__(self, user_id: str, url: str, as_token: str, database: Database, pickle_key: str) -> None:
+    def __init__(self, user_id: str, url: str, as_token: str, database: Database, pickle_key: str, devices: Devices) -> None:
         self.user_id = user_id
-        self.store = PgCryptoStore(user_id, pickle_key, database)
+        self.store = Store(user_id, pickle_key, database)
         self.client = Client(mxid=UserID(user_id), api=HTTPAPI(url, as_token, as_user_id=UserID(user_id)), sync_store=self.store)
-        self.olm = OlmMachine(self.client, self.store, Encrypted())
+        self.olm = Machine(self.client, self.store, Encrypted())
+        self._devices = devices
         self._shared_with: dict[str, str] = {}
+        self._fingerprints: dict[tuple[str, ...], tuple[int, float, str]] = {}  # when it was made: changes, time
         self._encrypting = asyncio.Lock()
+        self._taking = asyncio.Lock()
+        self._ahead = False  # whether memory holds of sessions and keys what the database may not
 
     async def register(self, name: str = "") -> None:
         """Make the account if it isn't there, and give it its name."""
@@ -71,8 +130,11 @@ class Account:
         if name:
             await self.call(Method.PUT, Path.v3.profile[self.user_id].displayname, {"displayname": name})
 
-    async def start_encryption(self) -> bool:
-        """Make or load the device, publish its keys, cross-sign it; returns whether the server shows it as signed."""
+    async def start_encryption(self, *, sign: bool = True) -> bool:
+        """Make or load the device, publish its keys, cross-sign it; returns whether the server shows it as signed.
+
+        Not to `sign` is for an account that is a person's: their cross-signing keys are theirs alone.
+        """
         await self.store.open()
         device_id = await self.store.get_device_id() or ""
         await self.client.create_device_msc4190(device_id=device_id, initial_display_name="Griffier WhatsApp")
@@ -84,21 +146,43 @@ class Account:
             await self.store.put_device_id(self.client.device_id)
         if not account.shared:
             await self.olm.share_keys()
-        if await self.olm.resolve_trust(self.olm.own_identity) < TrustState.CROSS_SIGNED_UNTRUSTED:
+        if sign and await self.olm.resolve_trust(self.olm.own_identity) < TrustState.CROSS_SIGNED_UNTRUSTED:
             await self.olm.generate_recovery_key()
             # What counts is what the server shows to others, so that is read back.
             await self.olm._fetch_keys([UserID(self.user_id)], include_untracked=True)
         return bool(await self.olm.resolve_trust(self.olm.own_identity) >= TrustState.CROSS_SIGNED_UNTRUSTED)
 
     async def take_key(self, event: dict[str, Any]) -> None:
-        """A message to this account's device: a room key, most often. Stored when this returns."""
-        try:
-            received = ASToDeviceEvent.deserialize(cast("JSON", event))
-            await self.olm.handle_as_to_device_event(cast("ASToDeviceEvent", received))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            raise  # not stored: Synapse delivers the transaction again
-        except Exception as error:
-            log.warning("A key message from %s can't be used: %s", event.get("sender"), type(error).__name__)
+        """A message to this account's device: a room key, most often. Stored when this returns.
+
+        The key and the session that it came through are committed together: were we to end between the two, the key could not be
+        opened a second time.
+        """
+        if event.get("to_device_id") not in (None, self.client.device_id):
+            return  # another device of an official's, and none of ours
+        digest = hashlib.sha256(json.dumps([event.get("sender"), event.get("content")], sort_keys=True).encode()).digest()
+        async with self._taking:
+            try:
+                if self._ahead:
+                    await self._as_stored()
+                self._ahead = True
+                received = ASToDeviceEvent.deserialize(cast("JSON", event))
+                async with self.store.together():
+                    if await self.store.take(digest):
+                        await self.olm.handle_as_to_device_event(cast("ASToDeviceEvent", received))
+                self._ahead = False
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                raise  # not stored: it comes again
+            except Exception as error:
+                log.warning("A key message from %s can't be used: %s", event.get("sender"), type(error).__name__)
+                await self.store.take(digest)
+
+    async def _as_stored(self) -> None:
+        """Go back to what is in the database, from what was only in memory."""
+        async with self._encrypting:
+            self.store.forget()
+            self.olm.account = await self.store.get_account() or self.olm.account
+            self._ahead = False
 
     async def encrypt(self, room_id: str, kind: str, content: dict[str, Any], members: list[str]) -> dict[str, Any]:
         """Encrypt for every device of every member; a new session whenever that set has changed."""
@@ -131,14 +215,25 @@ class Account:
             await self.olm._create_outbound_sessions(missing)
 
     async def _fingerprint(self, members: list[str]) -> str:
-        unknown = [member for member in members if await self.store.get_devices(UserID(member)) is None]
+        """What stands for all devices of these people, as long as none of them changes."""
+        changes, until, fingerprint = self._fingerprints.get(tuple(members), (-1, 0.0, ""))
+        if changes == self._devices.changes and time.monotonic() < until:
+            return fingerprint
+        changes = self._devices.changes
+        # What is told to us of devices can be lost as keys can (bridge/missed.py): now and then it is asked for all the same.
+        unknown = await self._devices.to_ask([UserID(member) for member in members], self.store)
         if unknown:
-            await self.olm._fetch_keys([UserID(member) for member in unknown], include_untracked=True)
+            await self.olm._fetch_keys(unknown, include_untracked=True)
+            self._devices.asked(unknown)
         devices = []
         for member in sorted(members):
             known = await self.store.get_devices(UserID(member)) or {}
             devices += sorted(f"{member}|{device_id}|{device.identity_key}" for device_id, device in known.items())
-        return hashlib.sha256("\n".join(devices).encode()).hexdigest()
+        fingerprint = hashlib.sha256("\n".join(devices).encode()).hexdigest()
+        if len(self._fingerprints) > 100:
+            self._fingerprints.clear()
+        self._fingerprints[tuple(members)] = changes, time.monotonic() + LIFE, fingerprint
+        return fingerprint
 
     async def call(self, method: Method, path: Any, body: Any = None, query: dict[str, str] | None = None) -> dict[str, Any]:
         """A request as this account."""

@@ -3,22 +3,68 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 from mautrix.api import Method, Path
+from mautrix.errors import MatrixConnectionError, MatrixRequestError
 
-from bridge.accounts import Accounts, clean
+from bridge import emblem
+from bridge.accounts import Accounts
 from bridge.ghost import Account
+from bridge.members import Members
 from bridge.network import NotUnderstood
 from bridge.numbers import Numbers
+from bridge.relay import column
+from bridge.rooms import Conversation, timer
 from bridge.settings import Bridge
 
-FIND = "SELECT room_id FROM portal WHERE number_id = $1 AND contact = $2 AND closed_at IS NULL"
-CLOSE = "UPDATE portal SET closed_at = now() WHERE room_id = $1"
-ADD = "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
-BY_ROOM = "SELECT room_id, number_id, contact, encrypted FROM portal WHERE room_id = $1"
+log = logging.getLogger(__name__)
+
+COLUMNS = 'room_id, number_id, contact, encrypted, person, is_group AS "group", timer'
+BY_ROOM = f"SELECT {COLUMNS} FROM portal WHERE room_id = $1"  # noqa: S608 - our own constants, here and below
+FIND = f"""
+    SELECT {COLUMNS} FROM portal
+    WHERE number_id = $1 AND (person = $2 OR person IN (SELECT id FROM person WHERE merged_into = $2)) AND closed_at IS NULL
+    ORDER BY made_at, room_id LIMIT 1
+"""  # noqa: S608
+FIND_GROUP = f"SELECT {COLUMNS} FROM portal WHERE number_id = $1 AND contact = $2 AND is_group AND closed_at IS NULL"  # noqa: S608
+# A room from before people were sets of names belongs to whoever had its number or id.
+ADOPT = f"""
+    UPDATE portal SET person = $2
+    WHERE number_id = $1 AND person IS NULL AND NOT is_group AND closed_at IS NULL AND contact = ANY($3) RETURNING {COLUMNS}
+"""  # noqa: S608
+# Noted before a room is made: when we were ended between making it and noting it, it is looked for.
+BEGIN = "INSERT INTO portal_begun (number_id, contact) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
+STRANGE = "SELECT room_id FROM unnest($1::text[]) AS room_id EXCEPT SELECT room_id FROM portal"
+ADD = """
+    WITH begun AS (DELETE FROM portal_begun WHERE number_id = $2 AND contact = $3)
+    INSERT INTO portal (room_id, number_id, contact, encrypted, person, is_group, shown) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT DO NOTHING
+"""
+CLOSE = "UPDATE portal SET closed_at = now() WHERE room_id = $1 AND closed_at IS NULL"
+# Where an answer goes is one conversation's only: whoever had that number before has another, or none.
+FREE = """
+    UPDATE portal SET contact = contact || '|' || room_id
+    WHERE number_id = $1 AND contact = $2 AND room_id <> $3 AND closed_at IS NULL
+"""
+CONTACT = "UPDATE portal SET contact = $2 WHERE room_id = $1"
+SHOWN = "UPDATE portal SET shown = $2 WHERE room_id = $1"
+IS_SHOWN = "SELECT shown FROM portal WHERE room_id = $1"
+ABOUT = "SELECT subject, description FROM portal WHERE room_id = $1"
+KEEP_ABOUT = "UPDATE portal SET subject = coalesce($2, subject), description = coalesce($3, description) WHERE room_id = $1"
+TIMER = "UPDATE portal SET timer = $2 WHERE room_id = $1"
+# The open rooms of people who have proved to be one, the oldest first.
+DOUBLE = f"""
+    SELECT {COLUMNS} FROM portal
+    WHERE closed_at IS NULL AND (person = $1 OR person IN (SELECT id FROM person WHERE merged_into = $1))
+    ORDER BY number_id, made_at, room_id
+"""  # noqa: S608
+TAKE_OVER = "UPDATE portal SET person = $2 WHERE room_id = $1"
+PLACE = "SELECT room_id, event_id FROM carried WHERE number_id = $1 AND message_id = $2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +73,11 @@ class Portal:
 
     room_id: str
     number_id: str
-    contact: str
+    contact: str  # where an answer goes: a number, a business-scoped id, or a group
     encrypted: bool
+    person: int | None = None
+    group: bool = False
+    timer: int = 0  # seconds that messages last; 0: they stay
 
 
 class Portals:
@@ -39,20 +88,180 @@ class Portals:
         self._pool = pool
         self._numbers = numbers
         self._accounts = accounts
-        self._making = asyncio.Lock()
+        self.members = Members(accounts.bot)
+        self._making: dict[tuple[str, str], asyncio.Lock] = {}
+        self._emblem = ""
+        self._present: set[tuple[str, str]] = set()  # (room, account) that is known to have joined
+        self._said: dict[str, str] = {}  # room to the digest of what it says of itself
 
     async def of(self, room_id: str) -> Portal | None:
         """The portal that a room is."""
         row = await self._pool.fetchrow(BY_ROOM, room_id)
         return Portal(**row) if row else None
 
-    async def room(self, number_id: str, contact: str, name: str, ghost: Account) -> str:
-        """The room of a conversation, made where there is none. Raises NotUnderstood for a number that we don't serve."""
-        async with self._making:
-            room_id: str | None = await self._pool.fetchval(FIND, number_id, contact)
-            if room_id is None:
-                room_id = await self._make(number_id, contact, name, ghost)
-        return room_id
+    async def find(self, number_id: str, person: int, ever: Sequence[str] = ()) -> Portal | None:
+        """The open room of a number's conversation with a person; `ever` is every number and id that was theirs."""
+        row = await self._pool.fetchrow(FIND, number_id, person)
+        if row is None and ever:
+            row = await self._pool.fetchrow(ADOPT, number_id, person, list(ever))
+        return Portal(**row) if row else None
+
+    async def find_group(self, number_id: str, group: str) -> Portal | None:
+        """The open room of a group."""
+        row = await self._pool.fetchrow(FIND_GROUP, number_id, column(group))
+        return Portal(**row) if row else None
+
+    def lock(self, number_id: str, whose: str) -> asyncio.Lock:
+        """Held while a conversation's room is looked for and made: there is one."""
+        if len(self._making) > 10_000:
+            self._making = {key: lock for key, lock in self._making.items() if lock.locked()}
+        return self._making.setdefault((number_id, whose), asyncio.Lock())
+
+    async def make(self, number_id: str, contact: str, conversation: Conversation, person: int | None, ghosts: Sequence[Account]) -> Portal:  # fmt: skip  # noqa: E501
+        """Make the room of a conversation, private to its officials. Raises MatrixRequestError."""
+        initial = [
+            {"type": kind, "state_key": key, "content": content}
+            for (kind, key), content in conversation.state(self._key).items()
+            if kind not in ("m.room.name", "m.room.topic")
+        ]
+        if self._settings.encryption:
+            initial.append({"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}})
+        if picture := await self._picture():
+            initial.append({"type": "m.room.avatar", "state_key": "", "content": {"url": picture}})
+        service = {"service_members": [self._settings.bot]}
+        initial.append({"type": "io.element.functional_members", "state_key": "", "content": service})
+        state = conversation.state(self._key)
+        power = {self._settings.bot: 100} | ({} if conversation.group else {ghost.user_id: 50 for ghost in ghosts})
+        body = {
+            "preset": "private_chat",
+            "visibility": "private",
+            "name": state["m.room.name", ""]["name"],
+            "topic": state["m.room.topic", ""]["topic"],
+            "invite": [*sorted(self._numbers.officials(number_id)), *(ghost.user_id for ghost in ghosts)],
+            "initial_state": initial,
+            "power_level_content_override": {"users": power},
+            "creation_content": {"m.federate": False},
+        }
+        # From room version 12 on the creator's power is implied, and may not be written down.
+        body["room_version"] = "11"
+        first = await self._pool.fetchval(BEGIN, number_id, column(contact))
+        room_id = "" if first else await self._begun(state["m.bridge", self._key]["channel"])
+        if not room_id:
+            answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
+            room_id = str(answer["room_id"])
+        for ghost in ghosts:
+            await ghost.call(Method.POST, Path.v3.rooms[room_id].join)
+            self._present.add((room_id, ghost.user_id))
+        self.members.changed(room_id)
+        made = Portal(room_id, number_id, column(contact), self._settings.encryption, person, conversation.group)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(FREE, number_id, made.contact, room_id)
+            await connection.execute(
+                ADD, room_id, number_id, made.contact, made.encrypted, person, made.group, conversation.digest()
+            )
+        return made
+
+    async def _picture(self) -> str:
+        """The picture that a room begins with, put on the homeserver once; a room is made without it too."""
+        if not self._emblem:
+            try:
+                self._emblem = str(await self._accounts.bot.client.upload_media(emblem.png(), mime_type="image/png"))
+            except (MatrixRequestError, MatrixConnectionError) as error:
+                log.warning("The picture of rooms can't be put on the homeserver: %s", type(error).__name__)
+        return self._emblem
+
+    async def _begun(self, channel: dict[str, Any]) -> str:
+        """The room that was made for a conversation when we were ended before we noted it; "" when there is none."""
+        bot = self._accounts.bot
+        joined = (await bot.call(Method.GET, Path.v3.joined_rooms)).get("joined_rooms", [])
+        for row in await self._pool.fetch(STRANGE, joined):
+            try:
+                told = await bot.call(Method.GET, Path.v3.rooms[row["room_id"]].state["m.bridge"][self._key])
+            except MatrixRequestError as error:
+                if error.http_status not in (403, 404):
+                    raise
+                continue  # no room of ours, or not wholly made
+            there = told.get("channel")
+            if isinstance(there, dict) and all(there.get(name) == channel[name] for name in ("id", "fi.mau.receiver")):
+                log.warning("The room %s was made before a crash: it is used.", row["room_id"])
+                return str(row["room_id"])
+        return ""
+
+    async def show(self, portal: Portal, contact: str, conversation: Conversation) -> None:
+        """Have the room say of itself what is true now: names and numbers change."""
+        digest = conversation.digest()
+        if self._said.get(portal.room_id) == digest:
+            return
+        if await self._pool.fetchval(IS_SHOWN, portal.room_id) != digest:
+            if portal.contact != column(contact):
+                async with self._pool.acquire() as connection, connection.transaction():
+                    await connection.execute(FREE, portal.number_id, column(contact), portal.room_id)
+                    await connection.execute(CONTACT, portal.room_id, column(contact))
+            for (kind, key), content in conversation.state(self._key).items():
+                await self.set_state(portal.room_id, kind, content, key)
+            await self._pool.execute(SHOWN, portal.room_id, digest)
+        self._said[portal.room_id] = digest
+
+    async def set_state(self, room_id: str, kind: str, content: dict[str, Any], key: str = "") -> None:
+        """Write a state event as the bot, unless the room has it so already."""
+        where = Path.v3.rooms[room_id].state[kind][key]
+        try:
+            if await self._accounts.bot.call(Method.GET, where) == content:
+                return
+        except MatrixRequestError as error:
+            if error.http_status != 404:
+                raise
+        await self._accounts.bot.call(Method.PUT, where, content)
+
+    async def seat(self, room_id: str, account: Account) -> None:
+        """Have one of our accounts in a room."""
+        if (room_id, account.user_id) in self._present:
+            return
+        try:
+            await account.call(Method.POST, Path.v3.rooms[room_id].join)
+        except MatrixRequestError as error:
+            if error.http_status != 403:
+                raise
+            await self._accounts.bot.call(Method.POST, Path.v3.rooms[room_id].invite, {"user_id": account.user_id})
+            await account.call(Method.POST, Path.v3.rooms[room_id].join)
+        self._present.add((room_id, account.user_id))
+        self.members.changed(room_id)
+
+    async def unseat(self, room_id: str, account: Account) -> None:
+        """Have one of our accounts leave a room."""
+        self._present.discard((room_id, account.user_id))
+        try:
+            await account.call(Method.POST, Path.v3.rooms[room_id].leave)
+        except MatrixRequestError as error:
+            if error.http_status not in (403, 404):
+                raise
+        self.members.changed(room_id)
+
+    async def double(self, person: int) -> list[Portal]:
+        """The open rooms of a person and of whoever has proved to be the same, by number, the oldest first."""
+        return [Portal(**row) for row in await self._pool.fetch(DOUBLE, person)]
+
+    async def take_over(self, portal: Portal, person: int) -> None:
+        """A room is somebody else's, who has proved to be the same."""
+        await self._pool.execute(TAKE_OVER, portal.room_id, person)
+
+    async def about(self, portal: Portal) -> tuple[str, str]:
+        """The subject and the description of a group."""
+        row = await self._pool.fetchrow(ABOUT, portal.room_id)
+        return (row["subject"], row["description"]) if row else ("", "")
+
+    async def keep_about(self, portal: Portal, subject: str | None, description: str | None) -> None:
+        """Remember what a group is called; None leaves it as it is."""
+        told = (None if text is None else column(text) for text in (subject, description))
+        await self._pool.execute(KEEP_ABOUT, portal.room_id, *told)
+
+    async def set_timer(self, portal: Portal, seconds: int) -> None:
+        """How long messages last in a conversation from now on."""
+        await self.set_state(portal.room_id, "com.beeper.disappearing_timer", timer(seconds))
+
+    async def keep_timer(self, portal: Portal, seconds: int) -> None:
+        """It has been told."""
+        await self._pool.execute(TIMER, portal.room_id, seconds)
 
     async def close(self, room_id: str) -> None:
         """A room that is gone: its conversation goes on in another."""
@@ -63,54 +272,38 @@ class Portals:
         joined = await self._accounts.bot.call(Method.GET, Path.v3.joined_rooms)
         return room_id in joined.get("joined_rooms", [])
 
-    async def send(self, sender: Account, room_id: str, content: dict[str, Any], txn: str, at: int | None = None) -> str:
+    async def place_of(self, number_id: str, message_id: str) -> tuple[str, str] | None:
+        """(room, event) of a WhatsApp message."""
+        row = await self._pool.fetchrow(PLACE, number_id, column(message_id))
+        return (row["room_id"], row["event_id"]) if row else None
+
+    async def send(
+        self,
+        sender: Account,
+        room_id: str,
+        content: dict[str, Any],
+        txn: str,
+        at: int | None = None,
+        kind: str = "m.room.message",
+    ) -> str:
         """Say something in a room, encrypted where rooms are; returns the event id. Raises MatrixRequestError."""
-        kind = "m.room.message"
         if self._settings.encryption:
-            members = await self._members(room_id)
+            members = await self.members.of(room_id)
             kind, content = "m.room.encrypted", await sender.encrypt(room_id, kind, content, members)
         return await sender.send(room_id, kind, content, txn, at)
 
-    async def _make(self, number_id: str, contact: str, contact_name: str, ghost: Account) -> str:
+    def conversation(
+        self, number_id: str, contact: str, name: str, *, group: bool = False, description: str = ""
+    ) -> Conversation:
+        """What the room of a conversation says of itself. Raises NotUnderstood for a number that we don't serve."""
         number = self._numbers.of(number_id)
         if number is None:
             raise NotUnderstood(f"the number {number_id} is not configured: add it to bridge.numbers")
-        name = clean(contact_name, 100) or phone(contact)
-        bridge = {
-            "bridgebot": self._settings.bot,
-            "creator": self._settings.bot,
-            "protocol": {"id": "whatsapp", "displayname": "WhatsApp", "external_url": "https://www.whatsapp.com"},
-            "channel": {
-                "id": f"{contact}@s.whatsapp.net", "displayname": name, "fi.mau.receiver": number.display_phone_number,
-            },
-        }  # fmt: skip
-        key = f"{self._settings.server_name}/{self._settings.appservice_id}"
-        state = [{"type": kind, "state_key": key, "content": bridge} for kind in ("m.bridge", "uk.half-shot.bridge")]
-        if self._settings.encryption:
-            state.append({"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}})
-        body = {
-            "preset": "private_chat",
-            "visibility": "private",
-            "name": f"{name} (WhatsApp)",
-            "invite": [number.official, ghost.user_id],
-            "initial_state": state,
-            "power_level_content_override": {"users": {self._settings.bot: 100, ghost.user_id: 50}},
-        }
-        # From room version 12 on the creator's power is implied, and may not be written down.
-        body["room_version"] = "11"
-        answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
-        room_id = str(answer["room_id"])
-        await ghost.call(Method.POST, Path.v3.rooms[room_id].join)
-        await self._pool.execute(ADD, room_id, number_id, contact, self._settings.encryption)
-        return room_id
+        display = number.display_phone_number
+        several = self._numbers.several(number.official)
+        label = (getattr(number, "label", "") or display) if several else ""
+        return Conversation(self._settings.bot, number.official, display, contact, name, label, group, description)
 
-    async def _members(self, room_id: str) -> list[str]:
-        """Everyone who is in the room or invited to it: who is invited may read what was said meanwhile."""
-        answer = await self._accounts.bot.call(Method.GET, Path.v3.rooms[room_id].members)
-        chunk = answer.get("chunk", [])
-        return sorted(event["state_key"] for event in chunk if event.get("content", {}).get("membership") in ("join", "invite"))
-
-
-def phone(contact: str) -> str:
-    """A contact as people write it."""
-    return f"+{contact}" if contact.isdecimal() else contact
+    @property
+    def _key(self) -> str:
+        return f"{self._settings.server_name}/{self._settings.appservice_id}"

@@ -7,80 +7,120 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from mautrix.errors import MatrixConnectionError, MatrixRequestError
 
-from bridge.network import NetworkError, NotUnderstood, NotYet
+from bridge.lanes import Alarm, GiveUp, Lanes, Work
+from bridge.queues import INBOX, OUTBOX, Queue
 from bridge.sealing import Seal
+
+__all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "column"]
 
 log = logging.getLogger(__name__)
 
-ADD_IN = "INSERT INTO inbox (dedupe, conversation, sealed) VALUES ($1, $2, $3) ON CONFLICT (dedupe) DO NOTHING"
-ADD_OUT = "INSERT INTO outbox (event_id, room_id, sealed) VALUES ($1, $2, $3) ON CONFLICT (event_id) DO NOTHING"
+ADD_IN = """
+    INSERT INTO inbox (dedupe, conversation, sealed)
+    SELECT dedupe, conversation, sealed FROM unnest($1::text[], $2::text[], $3::bytea[])
+           WITH ORDINALITY AS given (dedupe, conversation, sealed, place) ORDER BY place
+    ON CONFLICT (dedupe) DO NOTHING RETURNING conversation
+"""
+ADD_OUT = """
+    INSERT INTO outbox (event_id, room_id, sealed)
+    SELECT event_id, room_id, sealed FROM unnest($1::text[], $2::text[], $3::bytea[])
+           WITH ORDINALITY AS given (event_id, room_id, sealed, place) ORDER BY place
+    ON CONFLICT (event_id) DO NOTHING RETURNING room_id
+"""
 REJECT = "INSERT INTO rejected (reason, sealed, digest) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING"
-# In order within a conversation: whatever waits holds up what came after it there, and nothing elsewhere.
-NEXT_IN = """
-    SELECT id, dedupe AS key, sealed, attempts FROM inbox AS first
-    WHERE state = 'waiting' AND due_at <= now()
-      AND NOT EXISTS (SELECT FROM inbox AS before
-                      WHERE before.conversation = first.conversation AND before.state = 'waiting' AND before.id < first.id)
-    ORDER BY id LIMIT 1
+# Whoever waits beside its conversation for this message may go on.
+CARRY = """
+    WITH carry AS (
+        INSERT INTO carried (number_id, message_id, room_id, event_id, part, parts) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT DO NOTHING
+    ), into_matrix AS (
+        UPDATE inbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING conversation
+    ), into_whatsapp AS (
+        UPDATE outbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING room_id
+    )
+    SELECT 'inbox', conversation FROM into_matrix UNION ALL SELECT 'outbox', room_id FROM into_whatsapp
 """
-NEXT_OUT = """
-    SELECT id, event_id AS key, sealed, attempts FROM outbox AS first
-    WHERE state = 'waiting' AND due_at <= now()
-      AND NOT EXISTS (SELECT FROM outbox AS before
-                      WHERE before.room_id = first.room_id AND before.state = 'waiting' AND before.id < first.id)
-    ORDER BY id LIMIT 1
+# What became several messages is settled by its own carrying over, which sees that all of them went.
+TOLD = """
+    WITH item AS (
+        UPDATE outbox SET state = 'done', problem = NULL, finished_at = now(), started_at = NULL, unsure_until = NULL
+        WHERE event_id = $1 AND $2 = 1 AND state IN ('waiting', 'aside', 'failed') RETURNING room_id
+    )
+    SELECT portal.number_id, outbox.room_id, EXISTS (SELECT FROM item) AS settled
+    FROM outbox JOIN portal USING (room_id) WHERE event_id = $1
 """
-MAX_ATTEMPTS = 600  # with waits of up to five minutes: two days, then people are told that it did not arrive
-MAX_NOT_YET = 8  # some two minutes: what follows in the conversation waits as long
-CARRY = "INSERT INTO carried (number_id, message_id, room_id, event_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+PARTS = """
+    SELECT part, message_id FROM carried WHERE event_id = $1 AND NOT EXISTS (
+        SELECT FROM delivery WHERE delivery.number_id = carried.number_id AND delivery.message_id = carried.message_id
+                               AND delivery.state = 'failed')
+"""
+RELEASE = """
+    UPDATE outbox SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, problem = NULL
+    WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING room_id
+"""
+RETRY = """
+    UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL
+    WHERE id = ANY($1) AND state IN ('failed', 'kept') AND problem IS NOT NULL AND sealed IS NOT NULL RETURNING {lane}
+"""
+FORGET_KEYS = "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'"
+FORGET = """
+    UPDATE {table} SET sealed = NULL WHERE id IN (
+        SELECT id FROM {table} WHERE state = 'done' AND sealed IS NOT NULL AND finished_at < now() - make_interval(days => $1)
+        ORDER BY finished_at LIMIT 1000)
+"""
 
 KEEP_REACTION = """
     INSERT INTO reaction (number_id, target, sender, event_id) VALUES ($1, $2, $3, $4)
     ON CONFLICT (number_id, target, sender) DO UPDATE SET event_id = excluded.event_id
 """
 COUNTS = """
-    SELECT (SELECT count(*) FROM inbox WHERE state = 'waiting') AS in_waiting,
+    SELECT (SELECT count(*) FROM inbox WHERE state IN ('waiting', 'aside')) AS in_waiting,
            (SELECT count(*) FROM inbox WHERE state = 'kept' AND problem IS NOT NULL) AS in_not_understood,
-           (SELECT count(*) FROM inbox WHERE state = 'failed') AS in_failed,
-           (SELECT count(*) FROM outbox WHERE state = 'waiting') AS out_waiting,
+           (SELECT count(*) FROM inbox WHERE state = 'failed' AND problem IS NOT NULL) AS in_failed,
+           (SELECT count(*) FROM outbox WHERE state IN ('waiting', 'aside')) AS out_waiting,
            (SELECT count(*) FROM outbox WHERE state IN ('failed', 'kept') AND problem IS NOT NULL) AS out_failed,
            (SELECT count(*) FROM rejected) AS deliveries_rejected
 """
 
-Work = Callable[[dict[str, Any]], Awaitable[str]]
-GiveUp = Callable[[dict[str, Any], str], Awaitable[None]]
+
+async def quiet(alarm: Alarm) -> None:
+    """Nobody to be told of alarms: they are counted at /healthz all the same."""
+
+
+# The database as a whole fails, and not this statement.
+AWAY = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """One direction: its table, its next row, and what `done` means."""
+class Pace:
+    """How much goes on at once, and how long things are waited for and kept."""
 
-    table: str
-    next: str
-
-
-INBOX, OUTBOX = Queue("inbox", NEXT_IN), Queue("outbox", NEXT_OUT)
+    at_once: int = 8  # conversations in each direction
+    settle: float = 30.0  # seconds that WhatsApp's word is waited for, on a message that it may have
+    keep: int = 30  # days that what an item held is kept once it is done
 
 
 class Relay:
     """The two queues in the bridge's database."""
 
-    def __init__(self, pool: asyncpg.Pool, seal: Seal) -> None:
+    def __init__(self, pool: asyncpg.Pool, seal: Seal, pace: Pace = Pace()) -> None:
+        self.alarm: Callable[[Alarm], Awaitable[None]] = quiet
         self._pool = pool
         self._seal = seal
+        self._pace = pace
+        self._lanes: dict[str, Lanes] = {}
 
     async def take_in(self, changes: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
         """Commit changes of a webhook delivery; on return they are safe."""
         rows = [(column(key), column(conversation), self._close(change, key)) for key, conversation, change in changes]
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.executemany(ADD_IN, rows)
+        new = await self._pool.fetch(ADD_IN, *columns(rows))
+        self._put(INBOX, [row["conversation"] for row in new])
 
     async def reject(self, raw: bytes, reason: str) -> None:
         """Keep a delivery that is signed but can't be read."""
@@ -89,23 +129,77 @@ class Relay:
     async def take_out(self, events: Sequence[dict[str, Any]]) -> None:
         """Commit Matrix events that must go to WhatsApp; on return they are safe."""
         rows = [(column(event["event_id"]), column(event["room_id"]), self._close(event, event["event_id"])) for event in events]
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.executemany(ADD_OUT, rows)
+        new = await self._pool.fetch(ADD_OUT, *columns(rows))
+        self._put(OUTBOX, [row["room_id"] for row in new])
 
-    async def carried(self, number_id: str, message_id: str, room_id: str, event_id: str) -> None:
-        """Remember which WhatsApp message is which Matrix event."""
-        await self._pool.execute(CARRY, number_id, column(message_id), room_id, event_id)
+    async def carried(
+        self, number_id: str, message_id: str, room_id: str, event_id: str, place: tuple[int, int] = (1, 1)
+    ) -> None:
+        """Remember which WhatsApp message is which Matrix event, or which part of how many of it.
+
+        It has been carried over, which nobody else knows: while the database is away, this waits for it.
+        """
+        while True:
+            try:
+                woken = await self._pool.fetch(CARRY, number_id, column(message_id), room_id, event_id, *place)
+                break
+            except (*AWAY, asyncpg.InterfaceError, OSError) as error:
+                log.warning("What was carried over can't be noted (%s); trying again.", type(error).__name__)
+                await asyncio.sleep(0.3)
+        for queue in (INBOX, OUTBOX):
+            self._put(queue, [lane for table, lane in woken if table == queue.table])
+
+    async def told(self, key: str, message_id: str) -> bool:
+        """WhatsApp tells, in a status, that it has the message of this event under this id; returns whether the event is ours.
+
+        When we were ended between giving it to WhatsApp and noting its answer, it is this that keeps it from being sent twice.
+        `key`: the event's id; for one of several messages followed by which it is of how many: "$… 2/3".
+        """
+        event_id, place = _place(key)
+        row = await self._pool.fetchrow(TOLD, column(event_id), place[1])
+        if row is None:
+            return False
+        await self.carried(row["number_id"], message_id, row["room_id"], event_id, place)
+        if row["settled"]:
+            self._put(OUTBOX, [row["room_id"]])
+        return True
 
     async def event_of(self, number_id: str, message_id: str) -> str | None:
         """The Matrix event of a WhatsApp message."""
-        query = "SELECT event_id FROM carried WHERE number_id = $1 AND message_id = $2"
+        query = "SELECT coalesce(shown, event_id) FROM carried WHERE number_id = $1 AND message_id = $2"
         found: str | None = await self._pool.fetchval(query, number_id, column(message_id))
         return found
 
+    async def place_of(self, number_id: str, message_id: str) -> tuple[str, str] | None:
+        """The room and the Matrix event of a WhatsApp message."""
+        query = "SELECT room_id, event_id FROM carried WHERE number_id = $1 AND message_id = $2"
+        row = await self._pool.fetchrow(query, number_id, column(message_id))
+        return (row["room_id"], row["event_id"]) if row else None
+
     async def message_of(self, event_id: str) -> str | None:
         """The WhatsApp message of a Matrix event."""
-        found: str | None = await self._pool.fetchval("SELECT message_id FROM carried WHERE event_id = $1", column(event_id))
+        query = "SELECT message_id FROM carried WHERE event_id = $1 OR shown = $1 ORDER BY part, carried_at DESC LIMIT 1"
+        found: str | None = await self._pool.fetchval(query, column(event_id))
         return found
+
+    async def parts_of(self, event_id: str) -> dict[int, str]:
+        """The WhatsApp messages that an event became, by their place; without those that WhatsApp could not deliver."""
+        return {row["part"]: row["message_id"] for row in await self._pool.fetch(PARTS, column(event_id))}
+
+    async def hold(self, event_id: str) -> None:
+        """Keep an event that was sent and then refused, to be sent again when its room is released."""
+        await self._pool.execute("UPDATE outbox SET state = 'held' WHERE event_id = $1 AND sealed IS NOT NULL", column(event_id))
+
+    async def release(self, room_id: str) -> int:
+        """Send what was held in a room, in its own order; returns how much that is."""
+        rows = await self._pool.fetch(RELEASE, column(room_id))
+        self._put(OUTBOX, [row["room_id"] for row in rows])
+        return len(rows)
+
+    async def held(self, room_id: str) -> int:
+        """How much is held in a room."""
+        query = "SELECT count(*) FROM outbox WHERE room_id = $1 AND state = 'held'"
+        return int(await self._pool.fetchval(query, column(room_id)))
 
     async def reaction_of(self, number_id: str, target: str, sender: str) -> str | None:
         """The event of somebody's present reaction to a WhatsApp message: there is at most one of each person."""
@@ -126,76 +220,63 @@ class Relay:
         row = await self._pool.fetchrow(COUNTS)
         return dict(row) if row else {}
 
+    async def retry(self, queue: Queue, ids: Sequence[int]) -> int:
+        """Try items again that were set aside; returns how many. Raises when the database is away."""
+        rows = await self._pool.fetch(RETRY.format(table=queue.table, lane=queue.lane), list(ids))
+        self._put(queue, [row[0] for row in rows])
+        return len(rows)
+
     async def run(self, queue: Queue, work: Work, give_up: GiveUp, stop: asyncio.Event) -> None:
-        """Carry over, one at a time in order, until told to stop. `work` returns the state to leave: done or kept."""
+        """Carry over, conversations side by side, until told to stop. `work` returns the state to leave: done or kept."""
+        lanes = Lanes(self._pool, self._seal, queue, self._pace.at_once, self._pace.settle, self._ring)
+        self._lanes[queue.table] = lanes
+        try:
+            await lanes.run(work, give_up, stop)
+        finally:
+            del self._lanes[queue.table]
+
+    async def forget(self, stop: asyncio.Event) -> None:
+        """Delete what was in items that are done for `keep` days, every hour, until told to stop."""
         while not stop.is_set():
             try:
-                row = await self._pool.fetchrow(queue.next)
-                if row is not None:
-                    await self._one(queue, row, work, give_up)
-                    continue
-                pause = 0.1
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                log.warning("The bridge's database does not answer (%s); trying again.", type(error).__name__)
-                pause = 1.0
+                await self._pool.execute(FORGET_KEYS)
+                for queue in (INBOX, OUTBOX):
+                    while not stop.is_set() and await self._forget(queue):
+                        pass
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                log.warning("What is done could not be forgotten (%s); trying again in an hour.", type(error).__name__)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+                await asyncio.wait_for(stop.wait(), 3600)
 
-    async def _one(self, queue: Queue, row: Any, work: Work, give_up: GiveUp) -> None:
-        finish = f"UPDATE {queue.table} SET state = $2, problem = $3 WHERE id = $1"  # noqa: S608 - our own constant
-        change: dict[str, Any] | None = None
-        try:
-            change = json.loads(self._seal.open(row["sealed"], row["key"]))
-            state = await work(change)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError):
-            raise
-        except Exception as error:
-            reason = _reason(error)
-            log.warning("%s %d was not carried over (attempt %d): %s", queue.table, row["id"], row["attempts"] + 1, reason)
-            if change is None or _final(error, row["attempts"] + 1):
-                if change is not None:
-                    await self._tell(give_up, change, reason)
-                state = "kept" if isinstance(error, NotUnderstood) else "failed"
-                await self._pool.execute(finish, row["id"], state, column(reason))
-                return
-            again = f"UPDATE {queue.table} SET attempts = attempts + 1, problem = $2, due_at = now() + make_interval(secs => $3) WHERE id = $1"  # noqa: S608, E501
-            await self._pool.execute(again, row["id"], column(reason), float(min(300, 0.5 * 2 ** min(row["attempts"], 10))))
-        else:
-            await self._pool.execute(finish, row["id"], state, None)
+    async def _forget(self, queue: Queue) -> bool:
+        done: str = await self._pool.execute(FORGET.format(table=queue.table), self._pace.keep)
+        return done != "UPDATE 0"
 
-    async def _tell(self, give_up: GiveUp, change: dict[str, Any], reason: str) -> None:
-        try:
-            await give_up(change, reason)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError):
-            raise
-        except Exception as error:
-            log.warning("Nobody could be told that a message was not carried over: %s", _reason(error))
+    def _put(self, queue: Queue, lanes: Iterable[str]) -> None:
+        if (running := self._lanes.get(queue.table)) is not None:
+            running.put(lanes)
+
+    async def _ring(self, alarm: Alarm) -> None:
+        await self.alarm(alarm)
 
     def _close(self, value: dict[str, Any], key: str) -> bytes:
         return self._seal.close(json.dumps(value).encode(), column(key))
 
 
-def _final(error: Exception, attempts: int) -> bool:
-    """Whether trying again is of no use: the other side refused this message, not us and not for now."""
-    if isinstance(error, NotUnderstood):
-        return True
-    if isinstance(error, NetworkError):
-        return error.final or attempts >= MAX_ATTEMPTS
-    if isinstance(error, MatrixRequestError):
-        return error.http_status in (400, 413)
-    if isinstance(error, MatrixConnectionError | OSError | TimeoutError):
-        return False  # the homeserver is away: no fault of the message's
-    return attempts >= MAX_NOT_YET
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, in words that hold nothing of the message (promise 7): only our own errors speak for themselves."""
-    if isinstance(error, NetworkError | NotUnderstood | NotYet):
-        return str(error)
-    code = getattr(error, "errcode", None)
-    return f"{type(error).__name__} {code}" if isinstance(code, str) else type(error).__name__
+def _place(key: str) -> tuple[str, tuple[int, int]]:
+    """The event that a key names, and which of how many messages of it."""
+    event_id, _, place = key.partition(" ")
+    number, _, of = place.partition("/")
+    if number.isdecimal() and of.isdecimal() and len(place) < 12 and 0 < int(number) <= int(of) < 32_768:
+        return event_id, (int(number), int(of))
+    return event_id, (1, 1)
 
 
 def column(text: str) -> str:
     """Text made fit for a Postgres column."""
     return text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Rows of three as the columns that `unnest` takes."""
+    return [[row[place] for row in rows] for place in range(3)]

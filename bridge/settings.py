@@ -7,8 +7,19 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+SECRETS = (
+    "as_token",
+    "hs_token",
+    "database_url",
+    "access_token",
+    "app_secret",
+    "verify_token",
+    "provisioning_token",
+    "linked_token",
+)
 
 
 class SettingsError(Exception):
@@ -23,6 +34,8 @@ class Number(BaseModel):
     id: str
     display_phone_number: str
     official: str
+    account: str = ""  # the WhatsApp business account (WABA) that it belongs to
+    messages_per_second: int = 0  # 0: bridge.messages_per_second
 
 
 class Bridge(BaseModel):
@@ -44,22 +57,45 @@ class Bridge(BaseModel):
     key_file: Path = Path("bridge.key")
     graph_url: str = "https://graph.facebook.com"
     graph_version: str = "v25.0"
+    waba_id: str = ""
     access_token: SecretStr = SecretStr("")
     app_secret: SecretStr = SecretStr("")
     verify_token: SecretStr = SecretStr("")
     webhook_host: str = "127.0.0.1"
     webhook_port: int = 29319
     webhook_path: str = "/webhook"
+    webhook_url: str = ""
+    webhook_allow: tuple[IPvAnyNetwork, ...] = ()
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    webhook_timeout: float = Field(20.0, gt=0)
+    webhook_tls_certificate: str = ""
+    webhook_tls_key: str = ""
+    webhook_tls_client_ca: str = ""
+    replay_days: float = Field(8.0, ge=0)
     encryption: bool = True
+    send_read_receipts: bool = True
+    messages_per_second: int = Field(default=80, ge=1)
+    double_puppet: bool = False
     media_max_bytes: int = 100_000_000
+    conversations_at_once: int = Field(default=8, ge=1, le=100)
+    wait_for_status_seconds: float = Field(default=30.0, ge=0)
+    keep_done_days: int = Field(default=30, ge=0)
     numbers: tuple[Number, ...] = ()
+    admins: tuple[str, ...] = ()
+    probe_every: float = Field(120.0, gt=0)
+    silent_after: float = Field(300.0, gt=0)
+    provisioning_host: str = "127.0.0.1"
+    provisioning_port: int = 29320
+    provisioning_token: SecretStr = SecretStr("")
+    provisioning_url: str = ""
+    linked_token: SecretStr = SecretStr("")
 
     @model_validator(mode="before")
     @classmethod
     def read_secret_files(cls, values: Any) -> Any:
         """Read `NAME_file` into NAME."""
         if isinstance(values, dict):
-            for name in ("as_token", "hs_token", "database_url", "access_token", "app_secret", "verify_token"):
+            for name in SECRETS:
                 path = values.pop(f"{name}_file", None)
                 if path:
                     try:
@@ -67,6 +103,15 @@ class Bridge(BaseModel):
                     except OSError as error:
                         raise ValueError(f"{name}_file: {error.strerror}: {path}") from error
         return values
+
+    @model_validator(mode="after")
+    def tls_is_whole(self) -> Self:
+        """A certificate needs its key; asking callers for one needs ours."""
+        if bool(self.webhook_tls_certificate) != bool(self.webhook_tls_key):
+            raise ValueError("webhook_tls_certificate and webhook_tls_key go together")
+        if self.webhook_tls_client_ca and not self.webhook_tls_certificate:
+            raise ValueError("webhook_tls_client_ca needs webhook_tls_certificate and webhook_tls_key")
+        return self
 
     @property
     def bot(self) -> str:
@@ -76,6 +121,10 @@ class Bridge(BaseModel):
     def ghost(self, user: str) -> str:
         """The Matrix account that stands for somebody on WhatsApp."""
         return f"@{self.ghost_template.format(user=user)}:{self.server_name}"
+
+    def _puppets(self) -> list[str]:
+        """The officials as whom the bridge may say what they typed on their phone."""
+        return sorted({number.official for number in self.numbers}) if self.double_puppet else []
 
     def registration(self) -> dict[str, Any]:
         """What Synapse must know of us, as an application service registration."""
@@ -89,7 +138,11 @@ class Bridge(BaseModel):
             "sender_localpart": self.bot_localpart,
             "rate_limited": False,
             "namespaces": {
-                "users": [{"exclusive": True, "regex": f"@{ghosts}:{server}"}, {"exclusive": True, "regex": re.escape(self.bot)}],
+                "users": [
+                    {"exclusive": True, "regex": f"@{ghosts}:{server}"},
+                    {"exclusive": True, "regex": re.escape(self.bot)},
+                    *({"exclusive": False, "regex": re.escape(user)} for user in self._puppets()),
+                ],
                 "aliases": [],
                 "rooms": [],
             },

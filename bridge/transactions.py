@@ -11,6 +11,9 @@ from mautrix.types import JSON, DeviceLists, DeviceOTKCount
 
 from bridge.accounts import Accounts
 from bridge.departing import Departing
+from bridge.management import Management
+from bridge.members import Members
+from bridge.receipts import Reading
 from bridge.relay import Relay
 from bridge.settings import Bridge
 
@@ -20,11 +23,23 @@ log = logging.getLogger(__name__)
 class Transactions:
     """The application service, as Synapse sees it."""
 
-    def __init__(self, settings: Bridge, accounts: Accounts, departing: Departing, relay: Relay) -> None:
+    def __init__(
+        self,
+        settings: Bridge,
+        accounts: Accounts,
+        members: Members,
+        departing: Departing,
+        reading: Reading,
+        relay: Relay,
+        management: Management,
+    ) -> None:
         self._settings = settings
         self._accounts = accounts
+        self._members = members
         self._departing = departing
+        self._reading = reading
         self._relay = relay
+        self._management = management
 
     def routes(self) -> list[web.RouteDef]:
         """Where it answers; the second is how older homeservers call."""
@@ -37,6 +52,8 @@ class Transactions:
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self._settings.hs_token.get_secret_value().encode()):
             return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
         body = await request.json()
+        told = [event for event in body.get("events", []) if isinstance(event, dict)]
+        self._see_who_is_there(told)
         for event in _part(body, "to_device", "de.sorunome.msc2409") or []:
             account = self._accounts.of(event.get("to_user_id", ""))
             if account is not None:
@@ -45,16 +62,33 @@ class Transactions:
         # One user's broken device, or a server that does not answer now, must not cost the keys that came with it.
         try:
             if lists.get("changed"):
+                self._accounts.devices.changed()
                 await self._accounts.bot.olm.handle_device_lists(DeviceLists.deserialize(cast("JSON", lists)))
+                self._accounts.devices.changed()
             for user_id, devices in (_part(body, "device_one_time_keys_count", "org.matrix.msc3202") or {}).items():
                 for device_id, counts in devices.items():
                     await self._top_up(user_id, device_id, int(counts.get("signed_curve25519", 0)))
         except Exception as error:
             log.warning("Devices could not be brought up to date: %s", type(error).__name__)
-        events = [event for event in body.get("events", []) if isinstance(event, dict) and await self._departing.wanted(event)]
+        await self._commit_said(told)
+        if self._settings.send_read_receipts:
+            told = told + self._reading.told(_part(body, "ephemeral", "de.sorunome.msc2409") or [])
+        events = [event for event in told if await self._departing.wanted(event)]
         if events:
             await self._relay.take_out(events)
         return web.json_response({})
+
+    def _see_who_is_there(self, events: list[dict[str, Any]]) -> None:
+        """First of all: who has just come must get the keys of what is said next."""
+        for event in events:
+            if event.get("type") == "m.room.member":
+                self._members.changed(str(event.get("room_id")))
+
+    async def _commit_said(self, events: list[dict[str, Any]]) -> None:
+        """What is said to the bot itself."""
+        said = [event for event in events if await self._management.wanted(event)]
+        if said:
+            await self._management.take_in(said)
 
     async def _top_up(self, user_id: str, device_id: str, count: int) -> None:
         """Publish new one-time keys when the server runs out of them."""

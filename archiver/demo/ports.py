@@ -43,6 +43,10 @@ class Ports:
         return self.base + 5
 
     @property
+    def provisioning(self) -> int:
+        return self.base + 6
+
+    @property
     def identity(self) -> int:
         return self.base + 7
 

@@ -30,6 +30,7 @@ CLIENT = "griffier"  # the web application, to the demo's identity provider
 SECRETS = [
     "postgres", "registration_shared_secret", "macaroon_secret_key", "form_secret", "archiver_password", "operator_password",
     "as_token", "hs_token", "webhook_app_secret", "webhook_verify_token", "graph_access_token",
+    "provisioning_token",
     *(f"password_{person.localpart}" for person in people.MINISTRY if person is not people.OPERATOR),
     *(f"password_{person.localpart}" for person in people.CANARIES),
     "web_client_secret",
@@ -276,6 +277,12 @@ class Stack:
                 "graph_url": f"http://127.0.0.1:{self.ports.simulator}",
                 "webhook_host": "127.0.0.1",
                 "webhook_port": self.ports.webhook,
+                "webhook_url": f"http://127.0.0.1:{self.ports.webhook}/webhook",
+                "replay_days": 0,  # conversations of the demo are of any day
+                "admins": [people.user_id(people.OPERATOR)],
+                "provisioning_port": self.ports.provisioning,
+                "provisioning_token": self.secrets["provisioning_token"],
+                "provisioning_url": f"http://127.0.0.1:{self.ports.provisioning}",
                 **shared,
             },
             "simulator": {

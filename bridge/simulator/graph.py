@@ -166,7 +166,11 @@ class Graph:
             return told
         if request.method != "GET":
             raise GraphError(100, "Unsupported method.")
-        return web.json_response(_fields(request, self._told(self._number(request, account))))
+        number = self._number(request, account)
+        nodes = {"PHONE_NUMBER": number.id, "WABA": account.id, "BUSINESS": account.portfolio}
+        entities = [{"entity_type": kind, "id": node, "can_send_message": "AVAILABLE"} for kind, node in nodes.items()]
+        health = {"can_send_message": "AVAILABLE", "entities": entities}
+        return web.json_response(_fields(request, self._told(number) | {"health_status": health}))
 
     def _told(self, number: Number) -> dict[str, Any]:
         return {

@@ -1,6 +1,7 @@
-"""The pure event path under libFuzzer: what reaches code that nothing reached before is bent further (atheris).
+"""The pure event path, or that of webhooks, under libFuzzer: what reaches code that nothing reached before is bent further.
 
-`python -m tests.fuzz.guided [--runs N] [--seed N]`. Ends with exit code 1 at the first input that raises, and prints it.
+`python -m tests.fuzz.guided [events|webhooks] [--runs N] [--seed N]`, with atheris. Ends with exit code 1 at the first input that
+raises, and prints it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.fuzz.hostile import Hostile, real_events, real_page
@@ -30,8 +32,16 @@ def seeds(folder: Path) -> None:
     (folder / "page").write_bytes(bytes([KINDS - 1]) + json.dumps(page).encode())
 
 
-def fuzz(arguments: list[str]) -> None:
-    """Become libFuzzer."""
+def webhook_seeds(folder: Path) -> None:
+    """A delivery of every documented kind."""
+    from tests.fuzz.whatsapp import bodies
+
+    for number, body in enumerate(bodies()):
+        (folder / f"delivery-{number}").write_bytes(json.dumps(body).encode())
+
+
+def fuzz_events(arguments: list[str]) -> None:
+    """Become libFuzzer, over events and pages."""
     import atheris
 
     with atheris.instrument_imports(include=["archiver"]):
@@ -65,9 +75,37 @@ def fuzz(arguments: list[str]) -> None:
     atheris.Fuzz()
 
 
+def fuzz_webhooks(arguments: list[str]) -> None:
+    """Become libFuzzer, over webhook deliveries."""
+    import atheris
+
+    with atheris.instrument_imports(include=["bridge.network"]):
+        from tests.fuzz.whatsapp import take
+
+    hostile = Hostile(random.Random(0))
+
+    def bend(raw: bytes, size: int, seed: int) -> bytes:
+        if seed % 4:
+            try:
+                return json.dumps(hostile.bent(json.loads(raw), seed)).encode()[:size]
+            except (ValueError, RecursionError):
+                pass
+        return atheris.Mutate(raw, size)
+
+    atheris.Setup(arguments, take, custom_mutator=bend)
+    atheris.Fuzz()
+
+
+PATHS: dict[str, tuple[Callable[[Path], None], Callable[[list[str]], None]]] = {
+    "events": (seeds, fuzz_events),
+    "webhooks": (webhook_seeds, fuzz_webhooks),
+}
+
+
 def main() -> int:
     """Run libFuzzer in a process of its own; it ends its process."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.guided")
+    parser.add_argument("path", nargs="?", choices=list(PATHS), default="events")
     parser.add_argument("--runs", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=1 + secrets.randbelow(10**6))
     told = parser.parse_args()
@@ -80,12 +118,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="griffier-guided-") as folder:
         corpus = Path(folder) / "corpus"
         corpus.mkdir()
-        seeds(corpus)
+        PATHS[told.path][0](corpus)
         options = [
             f"-atheris_runs={told.runs}", f"-seed={told.seed}", "-max_len=16384", "-timeout=30", "-rss_limit_mb=4096",
             f"-artifact_prefix={folder}/found-", "-reduce_inputs=0",
         ]  # fmt: skip
-        done = subprocess.run([sys.executable, "-m", "tests.fuzz.guided", "libfuzzer", *options, str(corpus)], check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.fuzz.guided", "libfuzzer", told.path, *options, str(corpus)], check=False
+        )
         for found in sorted(Path(folder).glob("found-*")):
             print(f"{found.name}: {found.read_bytes()!r}")
     print(f"{told.runs} runs without a crash." if done.returncode == 0 else "It found something.")
@@ -94,5 +134,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["libfuzzer"]:
-        fuzz([sys.argv[0], *sys.argv[2:]])
+        PATHS[sys.argv[2]][1]([sys.argv[0], *sys.argv[3:]])
     sys.exit(main())

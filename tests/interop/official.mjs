@@ -159,11 +159,29 @@ async function timeline({ room }) {
     return { events: (await known(room)).getLiveTimeline().getEvents().map(told) };
 }
 
+// Every event as this client shows it, edits taken in, with what it was sent as.
+async function contents({ room }) {
+    return {
+        events: (await known(room)).getLiveTimeline().getEvents().map((event) => ({
+            ...told(event), at: event.getTs(), state_key: event.getStateKey() ?? null, content: event.getContent(),
+            original: event.getOriginalContent(), redacts: event.getAssociatedId() ?? null, redacted: event.isRedacted(),
+        })),
+    };
+}
+
 async function waitForText({ room, text, timeout_ms = 20000 }) {
     const found = await until(async () => {
         const events = client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
         return events.find((event) => String(event.getContent().body ?? "").includes(text));
     }, timeout_ms, `"${text}" in ${room}`);
+    return { ...told(found), content: found.getContent() };
+}
+
+async function waitForReply({ room, event_id, timeout_ms = 20000 }) {
+    const found = await until(async () => {
+        const events = client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
+        return events.find((event) => event.replyEventId === event_id && !event.isBeingDecrypted());
+    }, timeout_ms, `a reply to ${event_id}`);
     return told(found);
 }
 
@@ -183,8 +201,9 @@ async function uploadEncrypted({ base64 }) {
     };
 }
 
-function fileContent({ name, mime, base64, msgtype = "m.file" }, file) {
-    return { msgtype, body: name, info: { mimetype: mime, size: Buffer.from(base64, "base64").length }, file };
+function fileContent({ name, mime, base64, msgtype = "m.file", voice = false }, file) {
+    const content = { msgtype, body: name, info: { mimetype: mime, size: Buffer.from(base64, "base64").length }, file };
+    return voice ? { ...content, "org.matrix.msc3245.voice": {} } : content;
 }
 
 async function sendFile({ room, ...file }) {
@@ -219,7 +238,8 @@ async function restoreBackup({ homeserver, user, password, recovery_key: recover
 
 const actions = {
     restore_backup: restoreBackup,
-    login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, wait_for_text: waitForText,
+    login, create_room: createRoom, send, send_many: sendMany, wait_invite: waitInvite, timeline, contents,
+    wait_for_text: waitForText, wait_for_reply: waitForReply,
     send_file: sendFile, send_surely: sendSurely,
     join: async ({ room }) => ({ room: (await client.joinRoom(room)).roomId }),
     kick: async ({ room, user }) => client.kick(room, user),
@@ -240,6 +260,28 @@ const actions = {
         return {};
     },
     new_session: async ({ room }) => { await client.getCrypto().forceDiscardSession(room); return {}; },
+    react: async ({ room, event_id, key }) => client.sendEvent(room, "m.reaction", {
+        "m.relates_to": { rel_type: "m.annotation", event_id, key },
+    }),
+    read: async ({ room, event_id }) => {
+        const event = (await known(room)).findEventById(event_id);
+        await client.sendReadReceipt(event);
+        return {};
+    },
+    // Who has read a message, once somebody has.
+    read_by: async ({ room, event_id }) => {
+        const found = async () => (await known(room)).getUsersReadUpTo((await known(room)).findEventById(event_id));
+        const others = async () => (await found()).filter((user) => user !== client.getUserId());
+        await until(async () => (await others()).length, 30000, `somebody who has read ${event_id}`);
+        return { users: await others() };
+    },
+    // The contents of the events that refer to a message, once there are `count`.
+    referring: async ({ room, event_id, type, count = 1 }) => {
+        const found = () => client.getRoom(room).getLiveTimeline().getEvents().filter((event) => event.getType() === type &&
+            (event.getContent()["m.relates_to"] ?? event.getWireContent()["m.relates_to"])?.event_id === event_id);
+        await until(() => found().length >= count, 30000, `${count} of ${type} about ${event_id}`);
+        return { contents: found().map((event) => event.getContent()) };
+    },
     redact: async ({ room, event_id, reason }) => client.redactEvent(room, event_id, undefined, { reason }),
     quit: async () => {
         client?.stopClient();

@@ -8,8 +8,11 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from archiver.db import Pool, connect, migrate, tenant_tx
@@ -64,6 +67,22 @@ async def postgres_url(postgres_folder: Path) -> AsyncIterator[str]:
         yield server.url("griffier")
     finally:
         await supervisor.stop()
+
+
+@pytest.fixture
+async def bridge_url(postgres_url: str) -> AsyncIterator[str]:
+    """The address of an empty database with the bridge's tables."""
+    name, owner = f"b{secrets.token_hex(6)}", await asyncpg.connect(postgres_url)
+    await owner.execute(f"CREATE DATABASE {name}")
+    url = urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
+    made = await asyncpg.connect(url)
+    for _ in range(2):  # as at every start
+        for file in sorted((files("bridge") / "migrations").iterdir(), key=lambda file: file.name):
+            await made.execute(file.read_text())
+    await made.close()
+    yield url
+    await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await owner.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
 MAX_DEPTH = 64  # of objects and lists in a delivery; Meta's own go to about ten
-OWN_LISTS = ("messages", "message_echoes", "statuses", "errors")
+OWN_LISTS = ("messages", "message_echoes", "statuses", "errors", "history", "state_sync", "groups")
 
 
 def signature_ok(secret: str, body: bytes, header: str | None) -> bool:
@@ -58,8 +58,10 @@ def split(body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for entry in objects(body.get("entry")):
         for change in objects(entry.get("changes")):
             value = change.get("value")
+            # Whose news it is, and when: the same may truly happen again another day.
+            told = {"field": change.get("field"), "account": entry.get("id"), "time": entry.get("time")}
             if not isinstance(value, dict):
-                yield _whole(change)
+                yield _whole(told, value)
                 continue
             rest = {name: part for name, part in value.items() if name not in OWN_LISTS}
             found = False
@@ -67,33 +69,76 @@ def split(body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 items = value.get(kind, [])
                 for item in items if isinstance(items, list) else [items]:
                     found = True
-                    yield _single(change.get("field"), kind, rest, item)
+                    yield from _chunk(told, rest, item) if kind == "history" else [_single(told, kind, rest, item)]
             if not found:
-                yield _whole(change)
+                yield _whole(told, value)
 
 
-def _whole(change: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    single = {"field": change.get("field"), "kind": "other", "value": change.get("value")}
-    return "other|" + hashlib.sha256(canonical(single)).hexdigest(), "", single
+def _chunk(told: dict[str, Any], rest: dict[str, Any], chunk: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every message of a piece of history, and how far it is; what has another form than we know is kept whole."""
+    threads = chunk.get("threads", []) if isinstance(chunk, dict) else None
+    errors = chunk.get("errors", []) if isinstance(chunk, dict) else None
+    if not isinstance(threads, list) or not isinstance(errors, list) or not (threads or errors or "metadata" in chunk):
+        yield _single(told, "history", rest, chunk)
+        return
+    about = {name: part for name, part in chunk.items() if name not in ("threads", "errors")}
+    for thread in threads:
+        messages = thread.get("messages") if isinstance(thread, dict) else None
+        if not isinstance(messages, list):
+            yield _single(told, "history", rest, {**about, "threads": [thread]})
+            continue
+        person = {name: part for name, part in thread.items() if name != "messages"}
+        for message in messages:
+            yield _single(told, "history", rest | {"history": about, "thread": person}, message)
+    for error in errors:
+        yield _single(told, "history_errors", rest, error)
+    if about:
+        yield _single(told, "history_progress", rest, about)
 
 
-def _single(field: Any, kind: str, rest: dict[str, Any], item: Any) -> tuple[str, str, dict[str, Any]]:
-    single = {"field": field, "kind": kind, "value": rest, "item": item}
+def _whole(told: dict[str, Any], value: Any) -> tuple[str, str, dict[str, Any]]:
+    single = told | {"kind": "other", "value": value}
+    return "other|" + _digest(single), "", single
+
+
+def _single(told: dict[str, Any], kind: str, rest: dict[str, Any], item: Any) -> tuple[str, str, dict[str, Any]]:
+    single = told | {"kind": kind, "value": rest, "item": item}
     metadata = rest.get("metadata")
     number = str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
     if not isinstance(item, dict):
-        return "odd|" + hashlib.sha256(canonical(single)).hexdigest(), number, single
-    if kind in ("messages", "message_echoes") and isinstance(item.get("id"), str):
-        # A delivery can hold a thousand messages: each keeps its own contact, not everybody's.
-        names = {str(item.get(name)) for name in ("from", "from_user_id", "to", "to_user_id")}
-        own = [c for c in objects(rest.get("contacts")) if names & {str(c.get("wa_id")), str(c.get("user_id"))}]
-        single["value"] = rest | {"contacts": own}
-        other = item.get("to") if kind == "message_echoes" else item.get("from") or item.get("from_user_id")
-        return f"message|{number}|{item['id']}", f"{number}|{other}", single
+        return "odd|" + _digest(single), number, single
+    if kind in ("messages", "message_echoes", "history") and isinstance(item.get("id"), str):
+        return _message(single, number, item)
     if kind == "statuses":
-        parts = [str(item.get(name, "")) for name in ("id", "status", "recipient_participant_id", "recipient_id", "timestamp")]
-        return "status|" + "|".join(parts), f"{number}|status", single
-    return f"{kind}|" + hashlib.sha256(canonical(single)).hexdigest(), number, single
+        names = ("id", "status", "recipient_participant_id", "recipient_id", "recipient_user_id", "timestamp")
+        parts = [str(item.get(name, "")) for name in names]
+        # In order for whom they are about, and beside what others do.
+        return "status|" + "|".join(parts), f"{number}|status|{item.get('recipient_id') or item.get('recipient_user_id')}", single
+    conversation = f"{number}|{item.get('group_id')}" if kind == "groups" else number
+    return f"{kind}|{_digest(single)}", conversation, single
+
+
+def _message(single: dict[str, Any], number: str, item: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    rest = single["value"]
+    # A delivery can hold a thousand messages: each keeps its own contact, not everybody's.
+    names = {str(item.get(name)) for name in ("from", "from_user_id", "to", "to_user_id") if item.get(name)}
+    own = [c for c in objects(rest.get("contacts")) if names & {str(c.get(name)) for name in ("wa_id", "user_id", "input")}]
+    single["value"] = rest | {"contacts": own}
+    if single["kind"] == "history" or single["field"] == "history":
+        # What was said before is told in the order in which it comes, and holds up nothing that is said now. What fills a
+        # placeholder has the placeholder's id.
+        part = "history" if single["kind"] == "history" else "history-file"
+        thread = rest.get("thread")
+        whose = thread.get("id") if isinstance(thread, dict) else None
+        whose = whose or item.get("to") or item.get("to_user_id") or item.get("from") or item.get("from_user_id")
+        return f"{part}|{number}|{item['id']}", f"history|{number}|{whose}", single
+    other = item.get("to") or item.get("to_user_id") if single["kind"] == "message_echoes" else None
+    other = item.get("group_id") or other or item.get("from") or item.get("from_user_id")
+    return f"message|{number}|{item['id']}", f"{number}|{other}", single
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def canonical(value: Any) -> bytes:

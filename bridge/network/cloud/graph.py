@@ -5,27 +5,34 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 
 from bridge.network import Media, NetworkError
+from bridge.network.cloud.refusals import UPLOAD_REFUSED, error, refusal
 
 MEDIA_HOSTS = frozenset({"graph.facebook.com", "lookaside.fbsbx.com"})
-# Errors after which the same request can succeed later (Meta: error codes): a busy server, a limit, or our account's, not the
-# message's, fault (190, 10, 200 to 299: the token; 368: a block that ends).
-PASSING = frozenset({1, 2, 4, 3, 10, 190, 368, 80007, 130429, 131016, 131048, 131056, 131057, 133016})
+UNREACHABLE = "WhatsApp is niet te bereiken · WhatsApp can't be reached"
+SILENT = "WhatsApp antwoordt niet · WhatsApp does not answer"
 
 Token = Callable[[str], str]
 """The access token for a business number's id."""
+AccountProblem = Callable[[str, int, str], Awaitable[None]]
+"""Told of what keeps the whole account from being used: the number's id, Meta's code, plain words."""
+
+
+async def unheard(number_id: str, code: int, text: str) -> None:
+    """Nobody to be told."""
 
 
 class Graph:
     """The Graph API, as the business numbers may use it."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, version: str, token: Token, limit: int) -> None:
+        self.on_account_problem: AccountProblem = unheard
         self._http = http
         self._base = f"{url.rstrip('/')}/{version}"
         self._hosts = MEDIA_HOSTS | {urlsplit(url).hostname or ""}
@@ -50,8 +57,8 @@ class Graph:
                     content += chunk
                     if len(content) > self._limit:
                         raise NetworkError("the file is larger than bridge.media_max_bytes", final=True)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise NetworkError(f"the file could not be fetched ({type(error).__name__})", final=False) from None
+        except (aiohttp.ClientError, TimeoutError) as failed:
+            raise NetworkError(f"the file could not be fetched ({type(failed).__name__})", final=False) from None
         digest = hashlib.sha256(content).digest()
         if media.sha256 and media.sha256 not in (digest.hex(), base64.b64encode(digest).decode()):
             raise NetworkError("the file is not the one that was announced (its SHA-256 differs)", final=False)
@@ -62,7 +69,13 @@ class Graph:
         form = aiohttp.FormData()
         form.add_field("messaging_product", "whatsapp")
         form.add_field("file", content, filename=media.name or "bestand", content_type=media.media_type)
-        answer = await self.request("POST", f"{number_id}/media", number_id, data=form)
+        try:
+            answer = await self.request("POST", f"{number_id}/media", number_id, data=form)
+        except NetworkError as refused:
+            if refused.code == 100:  # what Meta answers to a file of a type that it doesn't take
+                raise error(UPLOAD_REFUSED) from None
+            refused.unsure = False  # a file alone is no message
+            raise
         return str(answer.get("id", ""))
 
     async def request(
@@ -81,15 +94,27 @@ class Graph:
                 timeout=timeout,
             ) as response:
                 answer = json.loads(await response.read())
-        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError) as error:
-            raise NetworkError(f"WhatsApp does not answer ({type(error).__name__})", final=False) from None
-        problem = answer.get("error") if isinstance(answer, dict) else {"code": 0, "message": "no JSON object"}
+        except aiohttp.ClientConnectorError as failed:  # nothing was sent
+            raise NetworkError(f"{UNREACHABLE} ({type(failed).__name__})", final=False, scope="account") from None
+        except (aiohttp.ClientError, TimeoutError) as failed:
+            raise NetworkError(f"{SILENT} ({type(failed).__name__})", final=False, scope="account", unsure=True) from None
+        except (ValueError, RecursionError):
+            raise error(0, max(response.status, 500)) from None
+        problem = answer.get("error") if isinstance(answer, dict) else {"code": 0}
         if problem:
             code = problem.get("code") if isinstance(problem, dict) else None
-            told = problem.get("message") if isinstance(problem, dict) else problem
-            passing = code in PASSING or (isinstance(code, int) and 200 <= code < 300) or response.status in (401, 403, 429)
-            raise NetworkError(f"WhatsApp refused: {told} ({code})", final=not passing and response.status < 500)
+            refused = error(
+                code if isinstance(code, int) else 0, response.status, _seconds(response.headers.get("Retry-After", ""))
+            )
+            if refusal(refused.code, response.status).account:
+                await self.on_account_problem(number_id, refused.code, str(refused))
+            raise refused
         return dict(answer)
 
     def _headers(self, number_id: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token(number_id)}"}
+
+
+def _seconds(retry_after: str) -> float:
+    """Retry-After in seconds, an hour at most; dates are not used by Meta."""
+    return min(3600.0, float(retry_after)) if retry_after.isascii() and retry_after.isdecimal() else 0.0

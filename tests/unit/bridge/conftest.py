@@ -1,3 +1,5 @@
+"""A WhatsApp of its own for each test."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.arriving import MAX_TEXT, beginning
 from bridge.network import NotUnderstood
 from bridge.network.cloud import Cloud, signature_ok
+from bridge.rendering import MAX_TEXT, beginning
 
 CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", str, 1000)  # type: ignore[arg-type] - reads only, calls nobody
 
@@ -89,7 +89,7 @@ def test_any_json_object_can_be_split(value):
             "edit",
             "beter",
         ),
-        ({"type": "unsupported", "unsupported": {"type": "poll"}, "errors": [{"code": 131051}]}, "unsupported", ""),
+        ({"type": "unsupported", "unsupported": {"type": "iets"}, "errors": [{"code": 131051}]}, "unsupported", ""),
         ({"type": "iets_van_volgend_jaar", "iets_van_volgend_jaar": {}}, "unsupported", ""),
     ],
 )

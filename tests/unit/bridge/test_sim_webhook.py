@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from bridge.network import Incoming
 from bridge.network.cloud import Cloud
 from tests.unit.bridge.simulated import CONTACT, NUMBER, WABA
 
@@ -54,7 +55,7 @@ async def test_a_hidden_number_stands_nowhere_in_a_delivery(sim):
         (PICTURE | {"type": "audio", "mime_type": "audio/ogg; codecs=opus", "voice": True}, "media"),
         (PICTURE | {"type": "video", "mime_type": "video/mp4", "caption": "film"}, "media"),
         (PICTURE | {"type": "document", "mime_type": "application/pdf", "filename": "a.pdf"}, "media"),
-        ({"type": "location", "location": {"latitude": 52.1, "longitude": 4.3, "name": "Binnenhof"}}, "text"),
+        ({"type": "location", "location": {"latitude": 52.1, "longitude": 4.3, "name": "Binnenhof"}}, "place"),
         ({"type": "reaction", "reaction": {"message_id": "wamid.1", "emoji": "👍"}}, "reaction"),
         ({"type": "revoke", "revoke": {"original_message_id": "wamid.1"}}, "revoke"),
     ],
@@ -363,7 +364,8 @@ async def test_ids_can_come_as_numbers_and_news_that_nobody_knows(sim):
     assert message["value"]["metadata"]["phone_number_id"] == int(NUMBER)
     assert strange["field"] == "nieuw_veld_2027"
     cloud = Cloud(None, "http://127.0.0.1:1", "v25.0", "token", 1000)  # type: ignore[arg-type] - reads only
-    assert [cloud.read(change).text for _, _, change in cloud.split(body) if cloud.read(change)] == ["hallo"]
+    told = [cloud.read(change) for _, _, change in cloud.split(body)]
+    assert [one.text for one in told if isinstance(one, Incoming)] == ["hallo"]
 
 
 async def test_errors_of_no_message_and_anything_else_can_be_told(sim):

@@ -1,0 +1,59 @@
+"""What passes between the queues and those who carry: a paused number's messages wait, and each that passes is a sign of life."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from bridge.network import Held, NetworkError, NotUnderstood
+from bridge.numbers import Numbers
+from bridge.portal import Portals
+from bridge.pulse import Pulse
+from bridge.relay import Relay
+
+Work = Callable[[dict[str, Any]], Awaitable[str]]
+
+
+class Gate:
+    """Before and after each message that is carried over."""
+
+    def __init__(self, numbers: Numbers, portals: Portals, relay: Relay, pulse: Pulse) -> None:
+        self._numbers = numbers
+        self._portals = portals
+        self._relay = relay
+        self._pulse = pulse
+
+    def inward(self, carry: Work) -> Work:
+        """Of WhatsApp: what comes for a paused number is kept until it is resumed."""
+
+        async def through(change: dict[str, Any]) -> str:
+            if self._numbers.paused(number_of(change)):
+                raise Held("het nummer is gepauzeerd · the number is paused")
+            return await carry(change)
+
+        return through
+
+    def outward(self, carry: Work) -> Work:
+        """To WhatsApp: who speaks for a number must be told at once that it is paused, or no longer theirs."""
+
+        async def through(event: dict[str, Any]) -> str:
+            portal = await self._portals.of(str(event.get("room_id")))
+            if portal is not None:
+                if self._numbers.paused(portal.number_id):
+                    raise NetworkError("het nummer is gepauzeerd · the number is paused", final=True)
+                if event.get("sender") not in self._numbers.officials(portal.number_id):
+                    raise NotUnderstood("dit nummer is niet (meer) van u · this number is not yours (any more)")
+            state = await carry(event)
+            if state == "done" and portal is not None and await self._relay.message_of(str(event.get("event_id"))):
+                self._pulse.sent(portal.number_id, datetime.now(UTC))
+            return state
+
+        return through
+
+
+def number_of(change: dict[str, Any]) -> str:
+    """The number that a change of WhatsApp's is about."""
+    value = change.get("value")
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    return str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""

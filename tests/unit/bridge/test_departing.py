@@ -1,0 +1,544 @@
+"""What an official says reaches WhatsApp as it was meant, once; what can't is said in the room; what becomes of it is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import unquote
+
+import asyncpg
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from mautrix.errors import MatrixRequestError
+
+from bridge.departing import Departing
+from bridge.holding import Holding
+from bridge.network import Incoming, Receipt
+from bridge.network.cloud import Cloud
+from bridge.notices import Notices
+from bridge.opening import Opening
+from bridge.portal import Portal
+from bridge.receipts import STATUS, Reading, Receipts
+from bridge.relay import OUTBOX, Pace, Relay
+from bridge.sealing import Seal
+from bridge.templates import Offers
+from bridge.window import Window
+from tests.unit.bridge.simulated import CONTACT, NUMBER, TOKEN, Sim
+
+pytestmark = pytest.mark.postgres
+ROOM, MINISTER, GHOST, BOT = "!kamer:x", "@minister:x", "@whatsapp_31600000101:x", "@bot:x"
+JPEG = b"\xff\xd8\xff" + b"x" * 40
+
+
+class Matrix:
+    """The homeserver as the bridge sees it: the conversation's room, its files, and what ghosts and the bot ask."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self.bot = self.ghost = self
+        self.user_id, self.client = BOT, self
+        self.said: dict[str, tuple[str, dict[str, Any]]] = {}  # transaction id: kind and content
+        self.calls: list[tuple[str, Any]] = []
+        self.files: dict[str, bytes] = {}
+        self.problem: MatrixRequestError | None = None
+
+    async def of(self, room_id: str) -> Portal | None:
+        row = await self._pool.fetchrow("SELECT room_id, number_id, contact, encrypted FROM portal WHERE room_id = $1", room_id)
+        return Portal(**row, group=row["contact"].startswith("Y2Fw")) if row else None
+
+    async def send(self, sender: Any, room_id: str, content: dict[str, Any], txn: str, *, kind: str = "m.room.message") -> str:
+        if self.problem:
+            raise self.problem
+        self.said.setdefault(txn, (kind, content))
+        return "$bot" + txn
+
+    async def call(self, method: Any, path: Any, body: Any = None) -> dict[str, Any]:
+        self.calls.append((unquote(str(path)), body))
+        return {}
+
+    async def download_media(self, url: str) -> bytes:
+        return self.files[url]
+
+    @property
+    def notices(self) -> list[str]:
+        return [content["body"] for kind, content in self.said.values() if kind == "m.room.message"]
+
+    @property
+    def states(self) -> list[str]:
+        return [content["nl.griffier.delivery"]["state"] for kind, content in self.said.values() if kind == STATUS]
+
+
+@dataclass
+class Bridge:
+    """The outward half of the bridge, between that room and a simulated WhatsApp."""
+
+    pool: asyncpg.Pool
+    sim: Sim
+    matrix: Matrix
+    relay: Relay
+    cloud: Cloud
+    departing: Departing
+    receipts: Receipts
+    holding: Holding
+    reading: Reading
+    problems: list[int] = field(default_factory=list)
+    taken: int = 0
+    count: int = 0
+
+    async def say(self, content: dict[str, Any], kind: str = "m.room.message", **more: Any) -> str:
+        """The official sends an event, and it has been dealt with."""
+        self.count += 1
+        event_id = f"$e{self.count}"
+        event = {"type": kind, "event_id": event_id, "room_id": ROOM, "sender": MINISTER, "content": content, **more}
+        if await self.departing.wanted(event):
+            await self.relay.take_out([event])
+        await self.settled()
+        return event_id
+
+    async def text(self, body: str, **more: Any) -> str:
+        return await self.say({"msgtype": "m.text", "body": body, **more})
+
+    async def settled(self) -> None:
+        async with asyncio.timeout(15):
+            while await self.pool.fetchval(  # noqa: ASYNC110 - what is waited for is in the database
+                "SELECT count(*) FROM outbox WHERE state = 'waiting' AND due_at < now() + interval '2s'"
+            ):
+                await asyncio.sleep(0.02)
+        await self.sim.settled()
+
+    async def webhooks(self) -> None:
+        """What WhatsApp has told meanwhile, carried over."""
+        await self.sim.settled()
+        new, self.taken = self.sim.hook.raw[self.taken :], len(self.sim.hook.raw)
+        for raw in new:
+            for _, _, change in self.cloud.split(json.loads(raw)):
+                if (told := self.cloud.told(change)) is not None:
+                    await self.relay.told(*told)
+                read = self.cloud.read(change)
+                if isinstance(read, Receipt):
+                    await self.receipts.take(read)
+                elif isinstance(read, Incoming):
+                    await self.relay.carried(NUMBER, read.message_id, ROOM, f"${read.message_id[-12:]}")
+                    await self.holding.heard(read)
+
+    async def sent(self) -> list[dict[str, Any]]:
+        return await self.sim.ask("/sim/messages")
+
+    async def state(self, event_id: str) -> str:
+        return await self.pool.fetchval("SELECT state FROM outbox WHERE event_id = $1", event_id)
+
+
+@pytest.fixture
+async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
+    async with asyncpg.create_pool(bridge_url, min_size=2, max_size=14) as pool:
+        await pool.execute(
+            "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, true)", ROOM, NUMBER, CONTACT
+        )
+        relay, matrix = Relay(pool, Seal(AESGCM(b"\1" * 32)), Pace(at_once=4, settle=1.0)), Matrix(pool)
+        cloud = Cloud(sim.http, sim.url, "v25.0", lambda _: TOKEN, 1000)
+        notices, window = Notices(pool, matrix, matrix), Window(pool)  # type: ignore[arg-type]
+        offers = Offers(pool, notices, cloud.templates)
+        holding = Holding(matrix, relay, notices, offers, window)  # type: ignore[arg-type]
+
+        async def ghost(number_id: str, named: Any) -> Any:
+            return SimpleNamespace(user_id=GHOST, call=matrix.call) if named.wa_id == CONTACT else None
+
+        receipts = Receipts(pool, matrix, relay, cloud, notices, holding, window, ghost)  # type: ignore[arg-type]
+        reading = Reading(pool, cloud, matrix)  # type: ignore[arg-type]
+        numbers = SimpleNamespace(officials=lambda _: {MINISTER}, once_officials=lambda _: set(), display=lambda _: "+31 97")
+        departing = Departing(
+            pool, numbers, matrix, matrix, relay, cloud, Opening(matrix, matrix),  # type: ignore[arg-type]
+            window, notices, offers, holding, receipts, reading,
+        )  # fmt: skip
+        made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading)
+
+        async def note(number_id: str, code: int, text: str) -> None:
+            made.problems.append(code)
+
+        cloud.graph.on_account_problem = note
+        await sim.contact()
+        await made.webhooks()
+        stop = asyncio.Event()
+        task = asyncio.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
+        yield made
+        stop.set()
+        await asyncio.wait_for(task, 8)
+
+
+async def message_of(bridge: Bridge, event_id: str) -> str:
+    [found] = [value for place, value in (await bridge.relay.parts_of(event_id)).items() if place == 1]
+    return found
+
+
+async def test_text_an_answer_and_a_place_go_as_what_they_are(bridge):
+    first = await bridge.text("goedendag", format="org.matrix.custom.html", formatted_body="<b>goedendag</b>")
+    reply = {"m.relates_to": {"m.in_reply_to": {"event_id": first}}}
+    await bridge.text("> <@minister:x> goedendag\n\nnog iets", **reply)
+    await bridge.say({"msgtype": "m.location", "body": "x", "geo_uri": "geo:52.08,4.31", **reply})
+    text, answer, place = await bridge.sent()
+    assert text["text"]["body"] == "*goedendag*"
+    assert (answer["text"]["body"], answer["context"]) == ("nog iets", {"message_id": text["id"]})
+    assert (place["location"]["latitude"], place["context"]["message_id"]) == (52.08, text["id"])
+    assert bridge.matrix.notices == []
+
+
+async def test_files_go_as_what_whatsapp_shows_them_as(bridge):
+    card = b"BEGIN:VCARD\nFN:Jan\nTEL:+31612345678\nEND:VCARD\n"
+    files = {
+        "image": ("gevel.jpg", "image/jpeg", JPEG, {}),
+        "audio": ("spraak.ogg", "audio/ogg", b"OggS" + b"x" * 20, {"org.matrix.msc3245.voice": {}}),
+        "document": ("brief.pdf", "application/pdf", b"%PDF-1.7 x", {}),
+        "contacts": ("jan.vcf", "text/vcard", card, {}),
+    }
+    for kind, (name, media_type, content, more) in files.items():
+        bridge.matrix.files[f"mxc://x/{kind}"] = content
+        info = {"mimetype": media_type, "size": len(content)}
+        said = {"msgtype": "m.file", "body": f"zie {kind}", "filename": name, "url": f"mxc://x/{kind}", "info": info, **more}
+        await bridge.say(said)
+    bridge.matrix.files["mxc://x/s"] = b"RIFF0000WEBPVP8 " + b"x" * 40
+    await bridge.say({"body": "lachend", "url": "mxc://x/s", "info": {"mimetype": "image/webp"}}, "m.sticker")
+    sent = await bridge.sent()
+    assert [item["type"] for item in sent] == ["image", "audio", "text", "document", "contacts", "sticker"]
+    assert sent[0]["image"]["caption"] == "zie image"
+    assert sent[1]["audio"]["voice"] is True
+    assert sent[2]["text"]["body"] == "zie audio"  # words that a voice message can't carry
+    assert (sent[3]["document"]["filename"], sent[3]["document"]["caption"]) == ("brief.pdf", "zie document")
+    assert sent[4]["contacts"][0]["phones"] == [{"phone": "+31612345678"}]
+    async with bridge.sim.http.get(f"{bridge.sim.url}/sim/media/{sent[0]['image']['id']}") as answer:
+        assert await answer.read() == JPEG
+
+
+async def test_a_file_that_whatsapp_does_not_take_is_refused_with_what_to_do(bridge):
+    bridge.matrix.files["mxc://x/z"] = b"PK\3\4"
+    zipped = {"msgtype": "m.file", "body": "stukken.zip", "url": "mxc://x/z", "info": {"mimetype": "application/zip"}}
+    await bridge.say(zipped)
+    assert await bridge.sent() == []
+    [told] = bridge.matrix.notices
+    assert "neemt dit soort bestand niet aan" in told
+    assert "does not take this kind of file" in told
+
+
+async def test_a_long_text_is_one_event_and_several_messages(bridge):
+    event_id = await bridge.text("woord " * 2000)
+    sent = await bridge.sent()
+    assert [item["text"]["body"][:6] for item in sent] == ["(1/3) ", "(2/3) ", "(3/3) "]
+    assert await bridge.relay.parts_of(event_id) == {place: item["id"] for place, item in enumerate(sent, 1)}
+    for item in sent:
+        assert await bridge.relay.event_of(NUMBER, item["id"]) == event_id
+    await bridge.webhooks()
+    reads = [path for path, _ in bridge.matrix.calls if "receipt" in path]
+    assert len(reads) == 1
+
+
+async def test_parts_that_went_before_a_setback_do_not_go_twice(bridge):
+    await bridge.sim.ask("/sim/faults", {"on": "send", "code": 131000, "count": 1, "to": CONTACT})
+    event_id = await bridge.text("woord " * 2000)
+    async with asyncio.timeout(15):
+        while await bridge.state(event_id) != "done":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert [item["text"]["body"][:6] for item in await bridge.sent()] == ["(1/3) ", "(2/3) ", "(3/3) "]
+
+
+async def test_a_part_of_which_the_answer_was_lost_does_not_go_twice(bridge):
+    await bridge.sim.ask("/sim/faults", {"on": "send", "how": "lost", "count": 1, "to": CONTACT})
+    said = asyncio.create_task(bridge.text("woord " * 2000))
+    async with asyncio.timeout(15):
+        while not said.done() or await bridge.state("$e1") != "done":
+            await bridge.webhooks()
+            await asyncio.sleep(0.02)
+    assert [item["text"]["body"][:6] for item in await bridge.sent()] == ["(1/3) ", "(2/3) ", "(3/3) "]
+    assert set(await bridge.relay.parts_of("$e1")) == {1, 2, 3}
+
+
+async def test_a_reaction_is_given_replaced_and_taken_back(bridge):
+    target = await bridge.text("goed?")
+    message_id = await message_of(bridge, target)
+
+    async def react(key: str) -> str:
+        relation = {"rel_type": "m.annotation", "event_id": target, "key": key}
+        return await bridge.say({"m.relates_to": relation}, "m.reaction")
+
+    first = await react("👍")
+    second = await react("😮")
+    await bridge.say({"redacts": second}, "m.room.redaction")
+    reactions = [item["reaction"] for item in (await bridge.sent())[1:]]
+    assert [reaction["emoji"] for reaction in reactions] == ["👍", "😮", ""]
+    assert {reaction["message_id"] for reaction in reactions} == {message_id}
+    assert any("redact" in path and first in path for path, _ in bridge.matrix.calls)
+    await react("ok dan")
+    assert "één emoji" in bridge.matrix.notices[-1]
+
+
+async def test_an_edit_goes_as_an_answer_and_the_room_is_told_once(bridge):
+    first = await bridge.text("fuot")
+    for text in ("fout", "goed"):
+        new = {"m.new_content": {"msgtype": "m.text", "body": text}, "m.relates_to": {"rel_type": "m.replace", "event_id": first}}
+        await bridge.text(f"* {text}", **new)
+    sent = await bridge.sent()
+    assert [item["text"]["body"] for item in sent] == ["fuot", "✏️ fout", "✏️ goed"]
+    assert {item["context"]["message_id"] for item in sent[1:]} == {sent[0]["id"]}
+    assert len(bridge.matrix.notices) == 1
+    assert "de oude blijft daar zichtbaar" in bridge.matrix.notices[0]
+
+
+async def test_a_deletion_is_said_not_to_reach_whatsapp_with_when_it_was_read(bridge):
+    unread, seen = await bridge.text("ongelezen"), await bridge.text("gelezen")
+    await bridge.pool.execute("DELETE FROM delivery")
+    row = NUMBER, await message_of(bridge, seen), CONTACT, datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+    await bridge.pool.execute("INSERT INTO delivery VALUES ($1, $2, $3, 'read', $4)", *row)
+    await bridge.say({}, "m.room.redaction", redacts=unread)
+    await bridge.say({"redacts": seen}, "m.room.redaction")
+    assert "nog niet gelezen" in bridge.matrix.notices[0]
+    assert "gelezen op 24-11-2026 om 10:30" in bridge.matrix.notices[1]
+    assert "read there on 2026-11-24 at 10:30" in bridge.matrix.notices[1]
+
+
+async def test_nobody_can_pretend_to_have_read_or_speak_for_the_official(bridge):
+    forged = {"type": "nl.griffier.read", "event_id": "$x", "room_id": ROOM, "sender": MINISTER, "content": {}}
+    assert not await bridge.departing.wanted(forged)
+    said = {"type": "m.room.message", "event_id": "$y", "room_id": ROOM, "sender": "@ander:x", "content": {}}
+    assert not await bridge.departing.wanted(said)
+    assert not await bridge.departing.wanted(said | {"sender": MINISTER, "room_id": "!elders:x"})
+
+
+async def test_what_the_official_typed_on_the_phone_is_not_sent_back(bridge):
+    await bridge.text("al verstuurd", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
+    target = await bridge.text("goed?")
+    relation = {"rel_type": "m.annotation", "event_id": target, "key": "👍"}
+    await bridge.say({"m.relates_to": relation, "nl.griffier.source": {}}, "m.reaction")
+    await bridge.say({"redacts": target, "nl.griffier.source": {}}, "m.room.redaction")
+    assert [item["type"] for item in await bridge.sent()] == ["text"]
+    assert bridge.matrix.notices == []
+
+
+async def test_a_message_of_the_other_side_that_is_deleted_here_is_said_to_stay_there(bridge):
+    message_id = await bridge.sim.contact("van mij")
+    await bridge.webhooks()
+    await bridge.say({"redacts": f"${message_id[-12:]}"}, "m.room.redaction")
+    assert bridge.matrix.notices[-1].startswith(
+        "Dit bericht van de andere kant is hier verwijderd; op WhatsApp blijft het staan."
+    )
+
+
+async def test_what_whatsapp_can_not_do_is_said_once_a_day(bridge):
+    for _ in range(2):
+        await bridge.say({"call_id": "1"}, "m.call.invite")
+    poll = {"question": {"body": "Wanneer?"}, "answers": [{"id": "1", "body": "ma"}]}
+    await bridge.say({"org.matrix.msc3381.poll.start": poll}, "org.matrix.msc3381.poll.start")
+    await bridge.say({"msgtype": "m.notice", "body": "van een bot"})
+    assert [item["text"]["body"] for item in await bridge.sent()] == ["📊 *Wanneer?*\n1. ma"]
+    assert [notice.split(".")[0] for notice in bridge.matrix.notices] == [
+        "Bellen gaat niet via deze brug",
+        "WhatsApp krijgt deze peiling als tekst te zien; stemmen kan daar niet",
+    ]
+
+
+async def test_delivered_and_read_are_shown_once_whatever_the_order(bridge):
+    await bridge.sim.ask("/sim/knobs", {"duplicates": 1.0, "reorder": 6, "receipts": "read"})
+    event_id = await bridge.text("komt het aan?")
+    await bridge.webhooks()
+    states = bridge.matrix.states
+    assert states == sorted(set(states), key=["delivered", "read"].index)
+    assert states[-1] == "read"
+    [shown] = [
+        content
+        for kind, content in bridge.matrix.said.values()
+        if kind == STATUS and content["nl.griffier.delivery"]["state"] == "read"
+    ]
+    assert shown["m.relates_to"] == {"rel_type": "m.reference", "event_id": event_id}
+    assert (shown["status"], shown["delivered_to_users"]) == ("SUCCESS", [GHOST])
+    reads = [path for path, _ in bridge.matrix.calls if "receipt" in path]
+    assert [path.endswith(f"{ROOM}/receipt/m.read/{event_id}") for path in reads] == [True]
+
+
+async def test_a_refusal_is_shown_on_the_message_in_plain_words(bridge):
+    await bridge.sim.ask("/sim/faults", {"on": "send", "how": "answer", "code": 131026})
+    event_id = await bridge.text("ben je daar?")
+    await bridge.sim.ask("/sim/faults", {"on": "send", "how": "failed", "code": 131042})
+    late = await bridge.text("en nu?")
+    await bridge.webhooks()
+    assert "niet bij WhatsApp aangekomen: WhatsApp kan het niet bezorgen" in bridge.matrix.notices[0]
+    assert "something is wrong with the payment" in bridge.matrix.notices[1]
+    told = [content for kind, content in bridge.matrix.said.values() if kind == STATUS]
+    assert [(one["status"], one["nl.griffier.delivery"]["code"]) for one in told] == [
+        ("FAIL_PERMANENT", 131026),
+        ("FAIL_PERMANENT", 131042),
+    ]
+    assert [one["m.relates_to"]["event_id"] for one in told] == [event_id, late]
+    assert all(" · " in one["message"] for one in told)
+
+
+async def test_a_reaction_that_was_refused_is_told_of_under_what_it_is_about(bridge):
+    target = await bridge.text("goed?")
+    for how in ("answer", "failed"):
+        await bridge.sim.ask("/sim/faults", {"on": "send", "how": how, "code": 131009})
+        relation = {"rel_type": "m.annotation", "event_id": target, "key": "👍"}
+        await bridge.say({"m.relates_to": relation}, "m.reaction")
+        await bridge.webhooks()
+    told = [content for kind, content in bridge.matrix.said.values() if kind == "m.room.message"]
+    assert [one["m.relates_to"]["m.in_reply_to"]["event_id"] for one in told] == [target, target]
+    assert all("te oud of verwijderd" in one["body"] for one in told)
+
+
+async def test_an_expired_token_makes_messages_wait_and_is_told_once(bridge):
+    await bridge.sim.ask("/sim/faults", {"on": "send", "code": 190, "count": 1})
+    first = await bridge.text("wacht even")
+    async with asyncio.timeout(5):
+        while not bridge.matrix.notices:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert bridge.problems == [190]
+    assert await bridge.state(first) == "waiting"
+    assert "wacht en gaat vanzelf" in bridge.matrix.notices[0]
+    assert "toegangstoken" in bridge.matrix.notices[0]
+    assert await bridge.sent() == []
+
+
+async def close(bridge: Bridge, hours: int = 25) -> None:
+    await bridge.pool.execute("UPDATE spoken SET at = at - make_interval(hours => $1)", hours)
+    await bridge.sim.ask(f"/sim/contacts/{CONTACT}/window", {"open": False})
+
+
+async def test_outside_the_window_templates_are_offered_and_one_is_sent_from_the_chat(bridge):
+    await close(bridge)
+    first = await bridge.text("bent u daar nog?")
+    second = await bridge.text("hallo?")
+    assert await bridge.sent() == []
+    assert [await bridge.state(event) for event in (first, second)] == ["held", "held"]
+    offer, short = bridge.matrix.notices
+    assert "1️⃣ afspraak (nl)" in offer
+    assert offer.index("gesprek_hervatten (nl)") < offer.index("gesprek_hervatten (en)")
+    assert "Uw afspraak met {{1}} is op {{2}}" in offer
+    assert "nog_in_beoordeling" not in offer
+    assert "1️⃣" not in short
+    command = await bridge.text("!sjabloon 1 de minister | vrijdag")
+    [sent] = await bridge.sent()
+    assert (sent["type"], sent["template"]["name"], sent["template"]["language"]) == ("template", "afspraak", {"code": "nl"})
+    shown = [content for _, content in bridge.matrix.said.values() if "nl.griffier.source" in content]
+    assert [one["body"] for one in shown] == ["Uw afspraak met de minister is op vrijdag. Tot dan!"]
+    source = shown[0]["nl.griffier.source"]
+    assert (source["type"], source["official"], source["message_id"]) == ("template", MINISTER, sent["id"])
+    assert (await bridge.relay.event_of(NUMBER, sent["id"])) not in (None, command)  # an answer is to what people see
+
+
+async def test_a_template_without_variables_goes_by_a_reaction_with_its_digit(bridge):
+    await close(bridge)
+    await bridge.text("bent u daar nog?")
+    [offer] = await bridge.pool.fetch("SELECT event_id, names FROM offer")
+    place = offer["names"].index("hello_world en_US") + 1
+    for key in (f"{place}\ufe0f\u20e3", "1\ufe0f\u20e3", "👍"):
+        await bridge.say({"m.relates_to": {"rel_type": "m.annotation", "event_id": offer["event_id"], "key": key}}, "m.reaction")
+    assert [item["template"]["name"] for item in await bridge.sent()] == ["hello_world"]
+    assert "Welcome and congratulations!!" in bridge.matrix.notices[1]
+    assert "vraagt 2 waarden: !sjabloon afspraak waarde 1 | waarde 2" in bridge.matrix.notices[2]
+    assert "zo'n sjabloon is er niet" in bridge.matrix.notices[3]
+
+
+async def test_what_waited_for_the_window_goes_when_the_other_side_has_answered_and_the_official_says_so(bridge):
+    await close(bridge)
+    await bridge.text("een")
+    deleted = await bridge.text("twee")
+    await bridge.text("drie")
+    await bridge.text("!verstuur")
+    assert await bridge.sent() == []
+    await bridge.say({"redacts": deleted}, "m.room.redaction")
+    assert "gaat niet meer naar WhatsApp" in bridge.matrix.notices[-1]
+    await bridge.sim.contact("ja, ik ben er")
+    await bridge.webhooks()
+    assert "de 2 wachtende berichten nu te versturen: typ !verstuur" in bridge.matrix.notices[-1]
+    await bridge.text("!send")
+    await bridge.settled()
+    assert [item["text"]["body"] for item in await bridge.sent()] == ["een", "drie"]
+
+
+@pytest.mark.parametrize("refusals", ["answer", "status"])
+async def test_when_whatsapp_itself_says_that_the_window_is_closed_the_message_waits_too(bridge, refusals):
+    await bridge.sim.ask("/sim/knobs", {"refusals": refusals})
+    await bridge.sim.ask(f"/sim/contacts/{CONTACT}/window", {"open": False})
+    event_id = await bridge.text("bent u daar nog?")
+    await bridge.webhooks()
+    assert await bridge.state(event_id) == "held"
+    assert "1️⃣ afspraak (nl)" in bridge.matrix.notices[0]
+    await bridge.sim.contact("ja hoor")
+    await bridge.webhooks()
+    await bridge.text("!verstuur")
+    await bridge.webhooks()
+    delivered = [item for item in await bridge.sent() if item["text"]["body"] == "bent u daar nog?"]
+    assert len(delivered) == (1 if refusals == "answer" else 2)
+    assert bridge.matrix.states[-1] == "read"
+
+
+async def test_what_the_official_has_read_is_told_once_up_to_the_newest(bridge):
+    old = await bridge.sim.contact("een")
+    new = await bridge.sim.contact("twee")
+    await bridge.webhooks()
+
+    async def seen(message_id: str) -> None:
+        receipt = {
+            "type": "m.receipt",
+            "room_id": ROOM,
+            "content": {f"${message_id[-12:]}": {"m.read": {MINISTER: {"ts": 1}, "@ander:x": {}}}},
+        }
+        for item in bridge.reading.told([receipt, {"type": "m.typing"}, "onzin"]):
+            if await bridge.departing.wanted(item):
+                await bridge.relay.take_out([item])
+        await bridge.settled()
+
+    for message_id in (new, old, new):
+        await seen(message_id)
+    marked = await bridge.sim.ask("/sim/marked")
+    assert [one["message_id"] for one in marked] == [new]
+
+
+async def test_who_is_known_by_a_user_id_only_is_written_to(bridge):
+    people = await bridge.sim.ask("/sim/contacts")
+    user_id = next(one["user_id"] for one in people if one["wa_id"] == CONTACT)
+    await bridge.pool.execute("UPDATE portal SET contact = $1", user_id)
+    await bridge.text("dag")
+    [sent] = await bridge.sent()
+    assert (sent["recipient"], sent["text"]["body"]) == (user_id, "dag")
+
+
+async def test_a_group_gets_text_and_is_told_of_by_each_participant(bridge):
+    group = await bridge.sim.ask(
+        "/sim/groups", {"subject": "Overleg", "participants": [CONTACT, "31600000102"], "id": "Y2FwaV9ncm91cDox"}
+    )
+    await bridge.pool.execute("UPDATE portal SET contact = $1", group["id"])
+    await bridge.text("dag allemaal")
+    await bridge.say({"msgtype": "m.location", "body": "x", "geo_uri": "geo:52.08,4.31"})
+    [sent] = await bridge.sent()
+    assert (sent["recipient_type"], sent["to"]) == ("group", group["id"])
+    assert "in WhatsApp-groepen kan de brug alleen tekst" in bridge.matrix.notices[0]
+    await bridge.webhooks()
+    recipients = {content["nl.griffier.delivery"]["recipient"] for kind, content in bridge.matrix.said.values() if kind == STATUS}
+    assert {CONTACT, "31600000102"} <= recipients
+
+
+async def test_what_the_homeserver_has_lost_is_told_and_holds_nothing_up(bridge):
+    await bridge.say({"msgtype": "m.image", "body": "geheim", "url": 5})
+    await bridge.say({"msgtype": "m.file", "body": "geheim", "file": {"x": 1}})
+    await bridge.text("wel goed")
+    assert [item["text"]["body"] for item in await bridge.sent()] == ["wel goed"]
+    assert ["de bijlage" in notice for notice in bridge.matrix.notices] == [True, True]
+    assert all("geheim" not in notice for notice in bridge.matrix.notices)
+
+
+async def test_encrypted_files_are_opened_and_altered_ones_are_not_sent(bridge):
+    from mautrix.crypto.attachments import encrypt_attachment
+
+    sealed, file = encrypt_attachment(JPEG)
+    file.url = "mxc://x/e"
+    bridge.matrix.files["mxc://x/e"] = sealed
+    said = {"msgtype": "m.image", "body": "x.jpg", "file": file.serialize(), "info": {"mimetype": "image/jpeg"}}
+    await bridge.say(said)
+    bridge.matrix.files["mxc://x/e"] = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    await bridge.say(said)
+    [sent] = await bridge.sent()
+    async with bridge.sim.http.get(f"{bridge.sim.url}/sim/media/{sent['image']['id']}") as answer:
+        assert base64.b64encode(await answer.read()) == base64.b64encode(JPEG)
+    assert "onleesbaar" in bridge.matrix.notices[0]

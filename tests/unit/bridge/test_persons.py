@@ -1,0 +1,113 @@
+"""A person is a set of names with their time: joined when WhatsApp says so, never by a number alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from bridge.network import Named
+from bridge.persons import Persons
+
+pytestmark = pytest.mark.postgres
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def day(number: float) -> datetime:
+    return START + timedelta(days=number)
+
+
+@pytest.fixture
+async def persons(bridge_url: str) -> AsyncIterator[Persons]:
+    async with asyncpg.create_pool(bridge_url, min_size=1, max_size=3) as pool:
+        yield Persons(pool)
+
+
+async def test_the_same_names_are_the_same_person_whatever_number_of_ours_is_asked(persons):
+    first = await persons.meet("106", Named("31611", "NL.1", name="Sam"), day(0), "w1")
+    assert first.localpart == "31611"
+    assert (await persons.meet("106", Named("31611"), day(1), "w2")).id == first.id
+    assert (await persons.meet("106", Named(user_id="NL.1"), day(1), "w3")).id == first.id
+    other = await persons.meet("107", Named("31611", "BE.9"), day(1), "w4")
+    assert (other.id, other.named.user_id) == (first.id, "BE.9")
+    assert (await persons.meet("106", Named("31611"), day(2), "w5")).named.user_id == "NL.1"
+
+
+async def test_an_id_that_comes_with_a_number_later_joins_two_who_were_thought_apart(persons):
+    by_id = await persons.meet("106", Named(user_id="NL.1", username="sam"), day(0), "w1")
+    by_number = await persons.meet("106", Named("31611"), day(1), "w2")
+    assert by_id.id != by_number.id
+    both = await persons.meet("106", Named("31611", "NL.1"), day(2), "w3")
+    assert (both.id, both.joined) == (by_id.id, (by_number.id,))
+    assert both.localpart == by_id.localpart == "_n_l.1"
+    again = await persons.meet("106", Named("31611", "NL.1"), day(2), "w3")
+    assert again.joined == (by_number.id,)  # as after a crash: it is told until it has been told
+    after = await persons.meet("106", Named("31611"), day(3), "w4")
+    assert (after.id, after.joined) == (by_id.id, ())
+
+
+async def test_another_number_moves_the_person_along(persons):
+    before = await persons.meet("106", Named("31611", "NL.1", name="Sam"), day(0), "w1")
+    moved = await persons.move("106", Named("31611"), Named("31622", "NL.2"), day(1), "w2")
+    assert (moved.id, moved.localpart) == (before.id, "31611")
+    assert (moved.named.wa_id, moved.named.user_id, moved.named.name) == ("31622", "NL.2", "Sam")
+    assert (moved.was.wa_id, moved.was.user_id) == ("31611", "NL.1")
+    again = await persons.move("106", Named("31611"), Named("31622", "NL.2"), day(1), "w2")
+    assert (again.id, again.named) == (moved.id, moved.named)
+    assert (await persons.meet("106", Named("31622"), day(2), "w3")).id == before.id
+    assert (await persons.meet("106", Named(user_id="NL.2"), day(2), "w4")).id == before.id
+
+
+async def test_who_wrote_from_the_new_number_before_it_was_told_is_the_same(persons):
+    before = await persons.meet("106", Named("31611"), day(0), "w1")
+    early = await persons.meet("106", Named("31622"), day(1.001), "w2")
+    moved = await persons.move("106", Named("31611"), Named("31622"), day(1), "w3")
+    assert (moved.id, moved.joined, moved.named.wa_id) == (before.id, (early.id,), "31622")
+
+
+async def test_whoever_gets_a_number_that_was_given_up_is_somebody_else_with_a_ghost_of_their_own(persons):
+    before = await persons.meet("106", Named("31611", "NL.1"), day(0), "w1")
+    await persons.move("106", Named("31611"), Named("31622"), day(1), "w2")
+    stranger = await persons.meet("106", Named("31611", "NL.8"), day(30), "w3")
+    assert stranger.id != before.id
+    assert stranger.localpart == "31611=-2"
+    late = await persons.meet("106", Named("31611"), day(0.5), "w4")  # a message from before the change that comes after it
+    assert late.id == before.id
+    assert late.named.wa_id == "31622"
+
+
+async def test_a_number_taken_over_from_somebody_else_joins_nobody(persons):
+    one = await persons.meet("106", Named("31611", "NL.1"), day(0), "w1")
+    other = await persons.meet("106", Named("31622", "NL.2"), day(0), "w2")
+    moved = await persons.meet("106", Named("31622", "NL.1"), day(5), "w3")
+    assert (moved.id, moved.joined, moved.named.wa_id) == (one.id, (), "31622")
+    assert moved.was.wa_id == "31611"
+    left = await persons.find("106", Named(user_id="NL.2"))
+    assert (left.id, left.named.wa_id) == (other.id, "")
+    back = await persons.meet("106", Named("31622", "NL.2"), day(9), "w4")
+    assert (back.id, back.joined) == (other.id, ())
+
+
+async def test_another_id_with_the_same_number_is_the_same_person_and_is_told(persons):
+    before = await persons.meet("106", Named("31611", "NL.1"), day(0), "w1")
+    after = await persons.meet("106", Named("31611", "NL.2"), day(1), "w2")
+    assert (after.id, after.was, after.named.user_id) == (before.id, Named(user_id="NL.1"), "NL.2")
+
+
+async def test_names_follow_the_newest_word_and_a_late_message_changes_nothing(persons):
+    await persons.meet("106", Named("31611", name="Sam"), day(0), "w1")
+    assert (await persons.meet("106", Named("31611", name="Sam Bos"), day(2), "w2")).named.name == "Sam Bos"
+    assert (await persons.meet("106", Named("31611", name="Sammie"), day(1), "w3")).named.name == "Sam Bos"
+
+
+async def test_a_time_to_come_does_not_stand_in_the_way_of_what_is_said_until_then(persons):
+    await persons.meet("106", Named("31611", name="Uit 2090"), day(30_000), "w1")
+    now = await persons.meet("106", Named("31611", name="Sam"), datetime.now(UTC) + timedelta(seconds=5), "w2")
+    assert now.named.name == "Sam"
+
+
+async def test_two_of_one_portfolio_share_the_id_above_theirs(persons):
+    one = await persons.meet("106", Named(user_id="NL.1", parent_user_id="NL.ENT.7"), day(0), "w1")
+    assert (await persons.meet("107", Named(user_id="DE.4", parent_user_id="NL.ENT.7"), day(1), "w2")).id == one.id
