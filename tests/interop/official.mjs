@@ -142,6 +142,7 @@ async function waitInvite({ timeout_ms = 20000 }) {
         () => client.getRooms().find((candidate) => candidate.getMyMembership() === "invite"), timeout_ms, "an invitation",
     );
     await client.joinRoom(room.roomId);
+    await known(room.roomId); // until then it still shows as an invitation
     return { room: room.roomId };
 }
 

@@ -143,10 +143,10 @@ async def test_the_kinds_of_whatsapp_are_shown_as_clients_show_them(stack, minis
     [whole] = [event for event in events if event["content"].get("filename") == "whatsapp.json"]
     assert whole["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == by_id[delivered[8]["id"]]["event_id"]
     source = contents[0][SOURCE]
-    assert (source["sender"], source["sender_name"], source["official"]) == (f"+{contact}", "Hatice", minister.user_id)
+    assert (source["sender"], source["sender_name"], source["official"]) == (f"+{contact}", "Hatice", number["official"])
     assert by_id[delivered[0]["id"]]["at"] == int(delivered[0]["timestamp"]) * 1000
     bridge = await minister.do("get_state", room=room, type="m.bridge", key=f"{stack.server_name}/griffier-whatsapp")
-    assert (bridge["channel"]["id"], bridge["nl.griffier.official"]) == (f"{contact}@s.whatsapp.net", minister.user_id)
+    assert (bridge["channel"]["id"], bridge["nl.griffier.official"]) == (f"{contact}@s.whatsapp.net", number["official"])
     assert (await minister.do("room_name", room=room))["name"] == "Hatice (WhatsApp)"
     assert "gearchiveerd" in (await minister.do("get_state", room=room, type="m.room.topic"))["topic"]
     lines = await until(stack, room, tmp_path, {f"laatst {word}"})
