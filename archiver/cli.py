@@ -93,6 +93,10 @@ def parser() -> argparse.ArgumentParser:
     command("doctor", doctor, "what is wrong with capture, and what to do about it")
     command("recovery-key", recovery_key, "show the key of the room keys' backup on the homeserver")
     command("rebuild", rebuild, "make the reading view again from the ledger")
+    from archiver.web.commands import add_role_arguments, add_session_arguments
+
+    add_role_arguments(command("role", role, "who has which role in the web application; give and take them"))
+    add_session_arguments(command("session", session, "who is signed in to the web application; sign them out"))
     find = command("search", search, "search in all messages")
     find.add_argument("query", nargs="+", help='words that must all occur; OR, -word and "a phrase" work too')
     find.add_argument("--limit", type=_count, default=50, help="how many to print (default 50)")
@@ -135,8 +139,11 @@ def _expected(error: Exception) -> bool:
     from archiver.ledger.sealing import SealingError
     from archiver.reading.rooms import NoSuchRoom
     from archiver.reading.words import NothingToSearch
+    from archiver.web.roles import RoleError
 
-    kinds = (CommandError, CaptureError, DatabaseError, SchemaError, ExportError, SealingError, NoSuchRoom, NothingToSearch)
+    kinds = (
+        CommandError, CaptureError, DatabaseError, SchemaError, ExportError, SealingError, NoSuchRoom, NothingToSearch, RoleError,
+    )  # fmt: skip
     return isinstance(error, (*kinds, asyncpg.PostgresError, OSError))
 
 
@@ -240,6 +247,30 @@ async def web(settings: Settings, _: argparse.Namespace) -> int:
     from archiver.web import app
 
     await app.run(settings, stopping())
+    return 0
+
+
+async def role(settings: Settings, args: argparse.Namespace) -> int:
+    """Roles in the web application."""
+    from archiver.web import commands
+
+    if args.do != "list" and not (args.person and args.role):
+        print(f"griffier role: name a person and a role: griffier role {args.do} PERSON ROLE", file=sys.stderr)
+        return 2
+    async with opened(settings) as (pool, vault):
+        _print(args, *await commands.role(pool, vault.org, actor(), settings, args))
+    return 0
+
+
+async def session(settings: Settings, args: argparse.Namespace) -> int:
+    """Sessions of the web application."""
+    from archiver.web import commands
+
+    if args.do == "revoke" and not args.which:
+        print("griffier session: name a session or a person: griffier session revoke WHICH", file=sys.stderr)
+        return 2
+    async with opened(settings) as (pool, vault):
+        _print(args, *await commands.session(pool, vault.org, actor(), settings, args))
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -80,10 +80,33 @@ class Archiver(Section):
     scan_timeout: float = Field(default=60, gt=0, description="seconds the scanner may take for one file")
 
 
+RoleName = Literal["official", "records-officer", "advisor", "admin", "inspector", "auditor"]
+
+
+class Oidc(Section):
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    scopes: str = Field(default="openid profile", pattern=r"(^|\s)openid(\s|$)")
+    public_url: str = Field(default="", description="the address at which people reach the web application")
+    person_claim: str = Field(default="sub", description="what the audit trail and the roles call somebody")
+    name_claim: str = "name"
+    roles_claim: str = Field(default="", description="where the roles are, as a dotted path")
+    roles: dict[str, RoleName] = Field(default_factory=dict, description="a value of that claim, and the role it stands for")
+    organisation_claim: str = Field(default="", description="must hold the organisation's id or name, if set")
+    user_claim: str = Field(default="", description="an official's Matrix id, or its local part")
+    max_age: int = Field(default=0, ge=0, description="seconds since somebody last proved who they are; 0: any")
+    acr_values: tuple[str, ...] = Field(default=(), description="levels of assurance, one of which is required")
+
+
 class Web(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    sign_in: dict[str, SecretStr] = Field(default_factory=dict, description="who may sign in, each with a token")
+    oidc: Oidc = Oidc()
+    session_idle: float = Field(default=30, gt=0, le=1440, description="minutes without a request after which a session ends")
+    session_max: float = Field(default=480, gt=0, le=1440, description="minutes after which a session ends in any case")
+    sign_in_limit: int = Field(default=30, ge=1, description="sign-ins a minute from one address")
+    proxies: tuple[str, ...] = Field(default=(), description="addresses whose X-Forwarded-For is believed")
 
 
 class Canary(Section):

@@ -74,6 +74,16 @@ class RunningStack:
         async with aiohttp.ClientSession() as http, http.post(f"{self.homeserver}/_matrix/client/v3/login", json=body) as answer:
             return (await answer.json())["access_token"]
 
+    async def signed_in(self, person: str = "archivaris") -> aiohttp.ClientSession:
+        """A browser of somebody of the demo (archiver/demo/people.py), signed in at its identity provider; close it yourself."""
+        http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        async with http.get(f"{self.web}/signin/start") as there:
+            assert there.status == 200, await there.text()
+        async with http.post(there.url, data={"person": person}) as back:
+            assert str(back.url).startswith(self.web), await back.text()
+            assert back.status == 200, await back.text()
+        return http
+
     def secret(self, name: str) -> str:
         """One of the secrets that the demo made for itself."""
         return json.loads((Path(self.data_dir) / "secrets.json").read_text())[name]

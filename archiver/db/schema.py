@@ -14,7 +14,8 @@ MIGRATION_LOCK = 0x67726966
 
 NEEDS_RIGHTS = (
     "The tables can't be made: {error}. The role that migrates needs CREATEROLE, or have a superuser run once: CREATE ROLE "
-    "griffier_service NOLOGIN NOBYPASSRLS; GRANT griffier_service TO your_role WITH ADMIN OPTION;"
+    "griffier_service NOLOGIN NOBYPASSRLS; CREATE ROLE griffier_official NOLOGIN NOBYPASSRLS; GRANT griffier_service, "
+    "griffier_official TO your_role WITH ADMIN OPTION;"
 )
 
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `griffier demo`."""
     parser.add_argument("--bare", action="store_true", help="without the sample conversations")
     parser.add_argument("--data-dir", type=Path, default=Path("data/demo"), help="where everything is kept between runs")
-    parser.add_argument("--port-base", type=int, default=DEFAULT_BASE, help=f"first of six ports (default {DEFAULT_BASE})")
+    parser.add_argument("--port-base", type=int, default=DEFAULT_BASE, help=f"first of eight ports (default {DEFAULT_BASE})")
     about = "also send the canary's test messages every so many minutes (default: not)"
     parser.add_argument("--canary", type=float, default=0, metavar="MINUTES", help=about)
 
@@ -82,12 +82,8 @@ async def _sample(stack: Stack, stop: asyncio.Event) -> None:
 def welcome(stack: Stack) -> str:
     """What a newcomer needs to know next."""
     web, matrix = stack.contract.web, stack.contract.homeserver
-    lines = ["", "Lees het archief · read the archive:"]
-    lines += [
-        f"    {web}/signin?token={stack.secrets[f'web_{reader.localpart}']}   {reader.name}, {reader.role}"
-        for reader in people.READERS
-        if reader is not people.OPERATOR
-    ]
+    lines = ["", "Lees het archief · read the archive:", f"    {web}", "  Kies bij het inloggen wie u bent · choose who you are:"]
+    lines += [f"    {each.person.name:<18} {each.about}" for each in people.SIGN_INS]
     lines += [
         "Speel iemand op WhatsApp · play somebody on WhatsApp:",
         f"    {stack.contract.simulator}/phone/{people.CITIZEN.wa_id}   {people.CITIZEN.name}",

@@ -15,6 +15,19 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class SignIn:
+    """Somebody who can sign in to the demo's web application, and what the identity provider says of them."""
+
+    person: Person
+    group: str  # a value of the claim `groups`; ROLES says which role it stands for
+    about: str
+
+    def claims(self) -> dict[str, object]:
+        """What goes into the ID token beside who they are."""
+        return {"name": self.person.name, "groups": [self.group], "matrix_id": user_id(self.person)}
+
+
+@dataclass(frozen=True, slots=True)
 class Contact:
     """Somebody outside, on WhatsApp."""
 
@@ -35,8 +48,22 @@ INSPECTOR = Person("inspecteur", "Pieter Kok", "inspecteur · inspector")
 MINISTRY = (MINISTER, STATE_SECRETARY, ADVISER, SPOKESPERSON, RECORDS_OFFICER, OPERATOR, INSPECTOR)
 # Nobody: the canary's test pair (`griffier demo --canary MINUTES`).
 CANARIES = (Person("kanarie-1", "Kanarie 1", "canary"), Person("kanarie-2", "Kanarie 2", "canary"))
-# Who may sign in to the web application of the demo.
-READERS = (RECORDS_OFFICER, OPERATOR, INSPECTOR)
+DESIGNATED = Person("adviseur", "Femke Bos", "aangewezen adviseur · designated advisor")
+AUDITOR = Person("auditor", "Ruud Janssen", "auditor")
+# Who can sign in to the web application of the demo, one for each role and two officials.
+SIGN_INS = (
+    SignIn(RECORDS_OFFICER, "archief", "archivaris: leest en doorzoekt alles · records officer"),
+    SignIn(DESIGNATED, "advies", "adviseur: leest alles, beslist mee · advisor"),
+    SignIn(INSPECTOR, "inspectie", "inspecteur: leest alles, wijzigt niets · inspector"),
+    SignIn(OPERATOR, "beheer", "beheerder: toestand en rollen, geen gesprekken · admin"),
+    SignIn(AUDITOR, "audit", "auditor: alleen het auditspoor · auditor"),
+    SignIn(MINISTER, "ambtsdragers", "minister: alleen de eigen gesprekken · official"),
+    SignIn(STATE_SECRETARY, "ambtsdragers", "staatssecretaris: alleen de eigen gesprekken · official"),
+)
+ROLES = {
+    "archief": "records-officer", "advies": "advisor", "inspectie": "inspector", "beheer": "admin", "audit": "auditor",
+    "ambtsdragers": "official",
+}  # fmt: skip
 
 # Ranges that belong to nobody: 06 97 0xx xxx is the Dutch range for machines, +31 6 00… is not given out.
 PHONE_ID = "106540352242922"

@@ -46,11 +46,15 @@ class Ports:
     def provisioning(self) -> int:
         return self.base + 6
 
+    @property
+    def identity(self) -> int:
+        return self.base + 7
+
     def require_free(self) -> None:
         """Raise DemoError naming the first port that is taken."""
-        if not 1024 <= self.base <= 65535 - 7:
-            raise DemoError(f"--port-base {self.base} can't be used: give a number from 1024 to {65535 - 7}.")
-        for port in range(self.base, self.base + 7):
+        if not 1024 <= self.base <= 65535 - 8:
+            raise DemoError(f"--port-base {self.base} can't be used: give a number from 1024 to {65535 - 8}.")
+        for port in range(self.base, self.base + 8):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from signal import SIGINT
@@ -20,17 +21,19 @@ import aiohttp
 import yaml
 
 from archiver.demo import people, synapse
+from archiver.demo.identity import IdentityProvider
 from archiver.demo.ports import DemoError, Ports
 from archiver.demo.postgres import Postgres, make_databases
 from archiver.demo.supervisor import Part, Say, Supervisor, own_env
 
+CLIENT = "griffier"  # the web application, to the demo's identity provider
 SECRETS = [
     "postgres", "registration_shared_secret", "macaroon_secret_key", "form_secret", "archiver_password", "operator_password",
     "as_token", "hs_token", "webhook_app_secret", "webhook_verify_token", "graph_access_token",
     "provisioning_token",
     *(f"password_{person.localpart}" for person in people.MINISTRY if person is not people.OPERATOR),
     *(f"password_{person.localpart}" for person in people.CANARIES),
-    *(f"web_{person.localpart}" for person in people.READERS if person is not people.OPERATOR),
+    "web_client_secret",
 ]  # fmt: skip
 
 
@@ -67,6 +70,7 @@ class Stack:
         self._canary = canary  # minutes between two rounds; 0 is off
         self._supervisor = Supervisor(say)
         self._logs = self.data_dir / "logs"
+        self._running = AsyncExitStack()
         self._external = os.environ.get("GRIFFIER_DATABASE__URL", "")
 
     async def __aenter__(self) -> Self:
@@ -75,11 +79,15 @@ class Stack:
         try:
             await self._start()
         except BaseException:
-            await self._supervisor.stop()
+            await self._stop()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        await self._running.aclose()
         await self._supervisor.stop()
 
     async def _start(self) -> None:
@@ -101,6 +109,9 @@ class Stack:
         )
         config = self._write_settings()
         await self._migrate(config)
+        await self._running.enter_async_context(
+            IdentityProvider(self.ports.identity, CLIENT, self.secrets["web_client_secret"], self.contract.web)
+        )
         await asyncio.gather(self._start_bridge(), self._start_archive(config))
         if self._canary:
             await self._start_canary(config)
@@ -209,11 +220,6 @@ class Stack:
         return [sys.executable, "-m", "bridge", "--config", str(self.data_dir / "bridge.yaml"), *more]
 
     def _write_settings(self) -> Path:
-        readers = {
-            person.localpart: self.secrets[f"web_{person.localpart}"]
-            for person in people.READERS
-            if person is not people.OPERATOR
-        }
         settings: dict[str, Any] = {
             "data_dir": str(self.data_dir),
             "organisation": {"name": "het Ministerie van Waterbeheer (voorbeeld)"},
@@ -224,7 +230,19 @@ class Stack:
                 "password": self.secrets["archiver_password"],
                 "bridges": people.BRIDGES,
             },
-            "web": {"port": self.ports.web, "sign_in": {**readers, people.OPERATOR.localpart: self.contract.admin_token}},
+            "web": {
+                "port": self.ports.web,
+                "sign_in_limit": 1000,  # everybody comes from this machine
+                "oidc": {
+                    "issuer": f"http://127.0.0.1:{self.ports.identity}",
+                    "client_id": CLIENT,
+                    "client_secret": self.secrets["web_client_secret"],
+                    "public_url": self.contract.web,
+                    "roles_claim": "groups",
+                    "roles": people.ROLES,
+                    "user_claim": "matrix_id",
+                },
+            },
         }
         if self._canary:
             settings["canary"] = {"every": self._canary}

@@ -34,8 +34,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "nothing_to_search": {"nl": "Geef ten minste één woord dat moet voorkomen.", "en": "Give at least one word that must occur."},
     "sign_in": {"nl": "Inloggen", "en": "Sign in"},
     "sign_out": {"nl": "Uitloggen", "en": "Sign out"},
-    "token": {"nl": "Toegangscode", "en": "Access token"},
-    "wrong_token": {"nl": "Deze toegangscode is niet geldig.", "en": "This access token is not valid."},
     "signed_in_as": {"nl": "Ingelogd als", "en": "Signed in as"},
     "skip": {"nl": "Naar de inhoud", "en": "Skip to content"},
     "language": {"nl": "English", "en": "Nederlands"},

@@ -19,6 +19,7 @@ FIND = """
         LIMIT 20000)
     SELECT room_id, event_id, least(count(*) OVER (), 1000) AS total FROM hit ORDER BY sent_at DESC, event_id LIMIT $4
 """
+STILL = "SELECT v::tsvector @@ $2::text::tsquery AS still FROM unnest($1::text[]) WITH ORDINALITY AS t (v, n) ORDER BY n"
 AROUND = 80
 
 
@@ -56,6 +57,15 @@ async def search(tx: Connection, vault: Vault, query: str, room_id: str | None =
     composed = await messages(tx, vault, [records[row["room_id"], row["event_id"]] for row in rows])
     wanted = set(words(query))
     return Found([Hit(message, snippet(message, wanted)) for message in composed], rows[0]["total"] if rows else 0)
+
+
+async def as_shown(tx: Connection, vault: Vault, query: str, found: Found) -> Found:
+    """What still matches by what this reader may see of it: the index knows later versions too, of after they left."""
+    index = BlindIndex(vault.search_key)
+    vectors = [index.vector(hit.message.texts()) for hit in found.hits]
+    still = await tx.fetch(STILL, vectors, index.query(query))
+    hits = [hit for hit, row in zip(found.hits, still, strict=True) if row["still"]]
+    return Found(hits, len(hits) if found.total == len(found.hits) else found.total)
 
 
 def snippet(message: Message, wanted: set[str]) -> str:

@@ -12,8 +12,8 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import health, pages, sign_in
-from archiver.web.context import ARCHIVE, Archive
+from archiver.web import access, health, pages, people, sign_in, trail
+from archiver.web.context import ARCHIVE, Archive, public_url
 
 log = logging.getLogger(__name__)
 
@@ -24,24 +24,29 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
 
-async def set_headers(_: web.Request, response: web.StreamResponse) -> None:
+async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
     """The same protection on every answer, errors too."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "griffier"
+    if public_url(request.app[ARCHIVE].settings).startswith("https:"):
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
 
 
 def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
-    app = web.Application(middlewares=[pages.explain_errors, sign_in.require])
+    app = web.Application(middlewares=[pages.explain_errors, access.require])
     app[ARCHIVE] = archive
     app[health.GAUGES] = health.Gauges(archive)
+    app.cleanup_ctx.append(sign_in.provider_of)
     app.on_response_prepare.append(set_headers)
-    app.add_routes([*health.routes, *sign_in.routes, *pages.routes])
+    app.add_routes([*health.routes, *sign_in.routes, *pages.routes, *people.routes, *trail.routes])
     app.router.add_get("/static/style.css", stylesheet)
     return app
 

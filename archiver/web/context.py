@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from archiver.db import Pool
-from archiver.export.language import Language
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import Vault
 from archiver.settings import Settings
+from archiver.web.texts import PageLanguage
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,14 @@ ARCHIVE = web.AppKey("archive", Archive)
 LANGUAGE_COOKIE = "griffier_language"
 
 
-def language(request: web.Request) -> Language:
+def language(request: web.Request) -> PageLanguage:
     """The language asked for in the address, chosen before, or the organisation's."""
     asked = (
         request.query.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or request.app[ARCHIVE].settings.organisation.language
     )
-    return Language(asked)
+    return PageLanguage(asked)
+
+
+def public_url(settings: Settings) -> str:
+    """The address at which people reach the web application, without a slash at its end."""
+    return settings.web.oidc.public_url.rstrip("/") or f"http://{settings.web.host}:{settings.web.port}"

@@ -19,9 +19,10 @@ from archiver.reading.bridged import bridged
 from archiver.reading.channels import channels
 from archiver.reading.interruption import interruptions
 from archiver.reading.rooms import Room
-from archiver.reading.search import search
+from archiver.reading.search import as_shown, search
 from archiver.reading.timeline import Entry, authors, page_before
 from archiver.reading.words import NothingToSearch
+from archiver.web.access import reading
 from archiver.web.context import ARCHIVE
 from archiver.web.place import place, read_place
 from archiver.web.render import render
@@ -57,7 +58,7 @@ async def index(request: web.Request) -> web.StreamResponse:
     archive = request.app[ARCHIVE]
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "list rooms")
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+    async with reading(request) as tx:
         found = await room_list.rooms(tx, archive.vault)
         capturing = whole(await standings(tx, archive.settings))
     return render(request, "index.html", rooms=found, capturing=capturing)
@@ -72,7 +73,7 @@ async def read(request: web.Request) -> web.StreamResponse:
         await note(
             tx, archive.vault.org, request["actor"], "read", room_id=room.room_id, before=cursor.event_id if cursor else None
         )
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+    async with reading(request) as tx:
         entries, more = await page_before(tx, archive.vault, room, cursor, PAGE)
         beside = await bridged(tx, archive.vault, room)
         capturing = whole(await standings(tx, archive.settings))
@@ -107,7 +108,7 @@ async def file(request: web.Request) -> web.StreamResponse:
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         told = {"despite": DESPITE} if despite else {}
         await note(tx, archive.vault.org, request["actor"], "file", room_id=room.room_id, event_id=event_id, **told)
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+    async with reading(request) as tx:
         kept = await tx.fetchrow(FILE, archive.vault.org, room.room_id, event_id)
         if kept is None:
             raise web.HTTPNotFound
@@ -141,8 +142,10 @@ async def find(request: web.Request) -> web.StreamResponse:
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "search", words=len(query.split()))
     try:
-        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        async with reading(request) as tx:
             found = await search(tx, archive.vault, query)
+            if not request["visitor"].reads_everything:
+                found = await as_shown(tx, archive.vault, query, found)
             rooms = {room.room_id: room for room in await room_list.rooms(tx, archive.vault)}
             said_by = await authors(tx, archive.vault, rooms, [hit.message for hit in found.hits])
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
@@ -156,7 +159,7 @@ async def _room(request: web.Request) -> Room:
     archive, room_id = request.app[ARCHIVE], request.match_info["room_id"]
     if column(room_id) != room_id:
         raise web.HTTPNotFound
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+    async with reading(request) as tx:
         found = await room_list.rooms(tx, archive.vault, room_id)
     if not found:
         raise web.HTTPNotFound

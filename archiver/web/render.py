@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader
+from yarl import URL
 
 from archiver.export.html import environment_of
 from archiver.web.context import LANGUAGE_COOKIE, language
@@ -27,11 +28,14 @@ def environment() -> Environment:
 def render(request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
     """A page in the language of the reader, with the way to the other language."""
     say = language(request)
-    other = request.rel_url.update_query(lang="en" if say.code == "nl" else "nl")
+    # What a form was answered with has no address of its own.
+    here = request.rel_url if request.method in ("GET", "HEAD") else URL("/")
+    other = here.update_query(lang="en" if say.code == "nl" else "nl")
+    visitor = request.get("visitor")
     text = (
         environment()
         .get_template(template)
-        .render(say=say, other_language=str(other.without_query_params("token")), actor=request.get("actor"), **values)
+        .render(say=say, other_language=str(other), visitor=visitor, menu=request.get("menu", ()), **values)
     )
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
     if request.query.get("lang") in ("nl", "en"):

@@ -11,9 +11,10 @@ CREATE DATABASE :"name" OWNER :"name" ENCODING UTF8 LC_COLLATE "C" LC_CTYPE "C" 
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 SQL
 done
-# What `griffier migrate` may not do itself: the role that requests run under, and search at full speed under row-level security.
+# What `griffier migrate` may not do itself: the roles that requests run under, and search at full speed under row-level security.
 psql --username=postgres --set=ON_ERROR_STOP=1 --dbname=griffier <<'SQL'
 CREATE ROLE griffier_service NOLOGIN NOBYPASSRLS;
-GRANT griffier_service TO griffier WITH ADMIN OPTION;
+CREATE ROLE griffier_official NOLOGIN NOBYPASSRLS;
+GRANT griffier_service, griffier_official TO griffier WITH ADMIN OPTION;
 ALTER FUNCTION pg_catalog.ts_match_vq(tsvector, tsquery) LEAKPROOF;
 SQL

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 def require_node() -> None:
-    """Install what official.mjs needs, once. Without Node 20 the test is skipped on a person's machine, and fails in CI."""
+    """Install what the .mjs files need, once. Without Node 20 the test is skipped on a person's machine, and fails in CI."""
     node = shutil.which("node")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout if node else ""
     if int(version.strip().lstrip("v").partition(".")[0] or 0) < 20:
@@ -27,7 +27,7 @@ def require_node() -> None:
         pytest.skip(problem)
     with (FOLDER / ".install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (FOLDER / "node_modules" / "matrix-js-sdk" / "package.json").exists():
+        if not all((FOLDER / "node_modules" / name / "package.json").exists() for name in ("matrix-js-sdk", "oidc-provider")):
             subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=FOLDER, check=True)
 
 

@@ -56,8 +56,7 @@ def text(body: str, **more: Any) -> dict[str, Any]:
 
 async def page(stack: RunningStack, where: str, language: str = "nl") -> str:
     """A page of the web application, its text only."""
-    headers = {"Authorization": f"Bearer {stack.admin_token}"}
-    async with aiohttp.ClientSession(headers=headers) as http, http.get(f"{stack.web}{where}?lang={language}") as answer:
+    async with await stack.signed_in("archivaris") as http, http.get(f"{stack.web}{where}?lang={language}") as answer:
         assert answer.status == 200, where
         return " ".join(re.sub(r"<[^>]*>", " ", await answer.text()).replace("&#39;", "'").split())
 

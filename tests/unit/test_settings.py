@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from archiver.settings import Settings, SettingsError
 from bridge.settings import Bridge
@@ -16,6 +17,8 @@ def plain(value):
     """A setting's value as YAML writes it."""
     if is_dataclass(value) and not isinstance(value, type):
         return {name: plain(part) for name, part in asdict(value).items()}
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if hasattr(value, "get_secret_value"):
         return value.get_secret_value()
     if isinstance(value, Path):

@@ -42,7 +42,7 @@ async def owned(archive: Archive) -> AsyncIterator[str]:
     name, password = f"eigenaar_{secrets.token_hex(4)}", secrets.token_hex(8)
     async with archive.pool.acquire() as connection:
         await connection.execute(f"CREATE ROLE {name} LOGIN CREATEROLE CREATEDB PASSWORD '{password}'")
-        await connection.execute(f"GRANT griffier_service TO {name} WITH ADMIN OPTION")
+        await connection.execute(f"GRANT griffier_service, griffier_official TO {name} WITH ADMIN OPTION")
         await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
     parts = urlsplit(archive.url)
     yield urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.hostname}:{parts.port}", path=f"/{name}"))

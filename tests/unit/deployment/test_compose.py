@@ -111,6 +111,8 @@ def test_its_environment_and_the_annotated_file_are_settings(name, tmp_path, mon
         assert bridge.registration()["url"] == "http://bridge:29318"
     else:
         settings = Settings.load(config)
+        told = settings.web.oidc.client_secret.get_secret_value()
+        assert told == ("geheim van GRIFFIER_WEB__OIDC__CLIENT_SECRET_FILE" if name == "web" else "")
         assert settings.archiver.password.get_secret_value() == "geheim van GRIFFIER_ARCHIVER__PASSWORD_FILE"
         assert settings.database.url.get_secret_value() == "postgresql://griffier@postgres/griffier"
 

@@ -5,14 +5,11 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
-from archiver.ledger.files import FileStore
-from archiver.settings import Settings
-from archiver.web.app import application
-from archiver.web.context import Archive
 from tests.unit.reading.portals import BOT, CONTACT, NUMBER, OFFICIAL, Portal, source, text
 from tests.unit.reading.test_bridged import HOLE, TIMER, WEEK, interruption, status
+from tests.unit.web.signed_in import browsing
 
 WORDS = {
     "nl": {
@@ -35,9 +32,7 @@ WORDS = {
 
 @pytest.fixture
 async def client(archive, tmp_path) -> AsyncIterator[TestClient]:
-    settings = Settings(web={"sign_in": {"archivaris": "toegang"}})
-    app = application(Archive(settings, archive.pool, archive.vault, FileStore(tmp_path)))
-    async with TestClient(TestServer(app), headers={"Authorization": "Bearer toegang"}) as made:
+    async with browsing(archive, tmp_path, "records-officer") as made:
         yield made
 
 

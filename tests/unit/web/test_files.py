@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from archiver.capture import media
 from archiver.capture.scanning import FOUND
@@ -14,18 +14,14 @@ from archiver.ledger.files import FileStore
 from archiver.ledger.record import append, moment
 from archiver.reading.project import project_batch
 from archiver.reading.words import BlindIndex
-from archiver.settings import Settings
-from archiver.web.app import application
-from archiver.web.context import Archive
+from tests.unit.web.signed_in import browsing
 
 CONTENT = b"\x89PNG kwaad"
 
 
 @pytest.fixture
 async def client(archive, tmp_path) -> AsyncIterator[TestClient]:
-    settings = Settings(web={"sign_in": {"archivaris": "toegang"}})
-    app = application(Archive(settings, archive.pool, archive.vault, FileStore(tmp_path)))
-    async with TestClient(TestServer(app), headers={"Authorization": "Bearer toegang"}) as made:
+    async with browsing(archive, tmp_path, "records-officer") as made:
         yield made
 
 

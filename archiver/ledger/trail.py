@@ -1,0 +1,88 @@
+"""The audit trail as it is read: newest first, by person, act and period, a page at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from archiver.db import Connection, Pool, tenant_tx
+
+PAGE = 1000
+# An id begins with its moment, so that a period is a stretch of the index; the clocks of two machines may differ by minutes.
+FIND = """
+    SELECT audit_id, at, actor, action, room_id, detail FROM audit
+    WHERE org = $1 AND audit_id < $2 AND audit_id >= $3 AND at >= $4 AND at < $5
+      AND ($6::text IS NULL OR actor = $6) AND ($7::text IS NULL OR action = $7)
+    ORDER BY audit_id DESC LIMIT $8
+"""
+ACTIONS = """
+    WITH RECURSIVE each AS (
+        (SELECT action FROM audit WHERE org = $1 ORDER BY action LIMIT 1)
+        UNION ALL
+        SELECT (SELECT action FROM audit WHERE org = $1 AND action > each.action ORDER BY action LIMIT 1) FROM each
+        WHERE each.action IS NOT NULL)
+    SELECT action FROM each WHERE action IS NOT NULL
+"""
+SLACK = timedelta(minutes=10)
+LATEST_ID = UUID(int=2**128 - 1)
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something that somebody did."""
+
+    audit_id: UUID
+    at: datetime
+    actor: str
+    action: str
+    room_id: str | None
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Whose acts, of which kind, from when to before when; None is all."""
+
+    actor: str | None = None
+    action: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+async def acts(tx: Connection, org: int, chosen: Selection, before: UUID | None = None, limit: int = PAGE) -> list[Act]:
+    """The newest acts of a selection, of before the act `before`."""
+    start, end = chosen.start or EARLIEST, chosen.end or LATEST
+    first = _first_id(max(start, EARLIEST + SLACK) - SLACK)
+    last = min(before or LATEST_ID, _first_id(min(end, LATEST - SLACK) + SLACK))
+    rows = await tx.fetch(FIND, org, last, first, start, end, chosen.actor, chosen.action, limit)
+    return [
+        Act(row["audit_id"], row["at"], row["actor"], row["action"], row["room_id"], json.loads(row["detail"])) for row in rows
+    ]
+
+
+async def every_act(pool: Pool, org: int, chosen: Selection) -> AsyncIterator[Act]:
+    """All acts of a selection, the newest first; each page in a transaction of its own."""
+    before: UUID | None = None
+    while True:
+        async with tenant_tx(pool, org) as tx:
+            page = await acts(tx, org, chosen, before)
+        for act in page:
+            yield act
+        if len(page) < PAGE:
+            return
+        before = page[-1].audit_id
+
+
+async def actions(tx: Connection, org: int) -> list[str]:
+    """The kinds of acts that there are."""
+    return [row["action"] for row in await tx.fetch(ACTIONS, org)]
+
+
+def _first_id(moment: datetime) -> UUID:
+    """The smallest UUID version 7 of a moment."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -1,0 +1,200 @@
+"""Who may open what: one table for every route, and the one place where it is enforced. What is not in the table is closed."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from uuid import UUID
+
+from aiohttp import web
+from yarl import URL
+
+from archiver.db import Connection, tenant_tx
+from archiver.ledger.audit import note
+from archiver.reading.membership import reader_tx
+from archiver.web import roles, sessions
+from archiver.web.context import ARCHIVE, Archive, public_url
+from archiver.web.render import render
+from archiver.web.roles import READERS, Role
+from archiver.web.sessions import form_token
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Whoever(Enum):
+    """Rules that ask for no role."""
+
+    OPEN = "open"  # without signing in
+    SIGNED_IN = "signed in"
+
+
+Rule = frozenset[Role] | Whoever
+READING = READERS | {Role.OFFICIAL}
+ROUTES: dict[tuple[str, str], Rule] = {
+    ("GET", "/healthz"): Whoever.OPEN,
+    ("GET", "/readyz"): Whoever.OPEN,
+    ("GET", "/metrics"): Whoever.OPEN,
+    ("GET", "/static/style.css"): Whoever.OPEN,
+    ("GET", "/signin"): Whoever.OPEN,
+    ("GET", "/signin/start"): Whoever.OPEN,
+    ("GET", "/signin/callback"): Whoever.OPEN,
+    ("GET", "/signedout"): Whoever.OPEN,
+    ("POST", "/oidc/backchannel-logout"): Whoever.OPEN,
+    ("POST", "/signout"): Whoever.SIGNED_IN,
+    ("GET", "/"): READING,
+    ("GET", "/rooms/{room_id}"): READING,
+    ("GET", "/rooms/{room_id}/files/{event_id}"): READING,
+    ("GET", "/search"): READING,
+    ("GET", "/channels"): READERS | {Role.ADMIN},
+    ("GET", "/health"): frozenset({Role.ADMIN}),
+    ("GET", "/people"): frozenset({Role.ADMIN}),
+    ("POST", "/people/roles"): frozenset({Role.ADMIN}),
+    ("POST", "/people/sessions"): frozenset({Role.ADMIN}),
+    ("GET", "/audit"): frozenset({Role.AUDITOR}),
+    ("GET", "/audit.csv"): frozenset({Role.AUDITOR}),
+}
+# What each role finds in the menu: the address and the name of a text. The first is where they come in.
+MENU: tuple[tuple[str, str], ...] = (
+    ("/", "rooms"), ("/health", "health"), ("/channels", "channels"), ("/search", "search"), ("/people", "people"),
+    ("/audit", "trail"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who is asking, and what they are now."""
+
+    session_id: UUID
+    person: str
+    name: str
+    roles: frozenset[Role]
+    matrix_id: str | None
+    form_token: str = field(repr=False)
+
+    @property
+    def reads_everything(self) -> bool:
+        return bool(self.roles & READERS)
+
+
+def rule(method: str, path: str) -> Rule:
+    """The rule of a route, by its canonical path."""
+    return ROUTES.get(("GET" if method == "HEAD" else method, path), frozenset())
+
+
+def allows(found: Rule, held: frozenset[Role] | None) -> bool:
+    """Whether somebody with these roles may; None is nobody, who has not signed in."""
+    if found is Whoever.OPEN:
+        return True
+    if held is None:
+        return False
+    return found is Whoever.SIGNED_IN or bool(isinstance(found, frozenset) and found & held)
+
+
+def menu(held: frozenset[Role]) -> list[tuple[str, str]]:
+    """The pages that somebody may open."""
+    return [(path, name) for path, name in MENU if allows(rule("GET", path), held)]
+
+
+def cookie_name(archive: Archive) -> str:
+    """The session's cookie. Browsers keep `__Host-` to https and this host; without it, the port tells two archives apart."""
+    url = public_url(archive.settings)
+    return "__Host-griffier" if url.startswith("https:") else f"griffier_session_{archive.settings.web.port}"
+
+
+async def visitor_of(tx: Connection, archive: Archive, token: str) -> tuple[Visitor | None, roles.Conflict | None]:
+    """Who has this cookie, with the roles they have now; and what stands in the way of those."""
+    session = await sessions.find(tx, archive.vault.org, token, archive.settings.web)
+    if session is None:
+        return None, None
+    given = await roles.assigned(tx, archive.vault.org, session.person)
+    held = frozenset({*map(Role, session.roles), *(Role(change.role) for change in given)})
+    matrix_id = next((change.matrix_id for change in given if change.matrix_id), session.matrix_id)
+    made = Visitor(session.session_id, session.person, session.name, held, matrix_id, form_token(token))
+    return made, roles.conflict(held)
+
+
+@web.middleware
+async def require(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let everybody do what the table says they may, and nothing else."""
+    request["visitor"], request["actor"], request["menu"] = None, None, ()
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource else ""
+    found = rule(request.method, path)
+    if found is Whoever.OPEN and path != "/signin":
+        return await handler(request)
+    visitor, clash = await _visitor(request)
+    if visitor is None:
+        if found is Whoever.OPEN:
+            return await handler(request)
+        if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+            raise web.HTTPSeeOther(str(URL("/signin").with_query(next=str(request.rel_url))))
+        raise web.HTTPUnauthorized(text="Log eerst in. · Sign in first.")
+    request["visitor"], request["actor"] = visitor, visitor.person
+    request["menu"] = () if clash else menu(visitor.roles)
+    reason = await _against(request, visitor, clash, found)
+    if path == "/signin" or (reason == "not_yours" and path == "/" and request["menu"]):
+        raise web.HTTPSeeOther(request["menu"][0][0] if request["menu"] else "/")
+    if reason and resource:
+        return await refuse(request, reason, path)
+    return await handler(request)  # of no page: what is not there is not found
+
+
+async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict | None]:
+    archive = request.app[ARCHIVE]
+    token = request.cookies.get(cookie_name(archive), "")
+    if not token:
+        return None, None
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        return await visitor_of(tx, archive, token)
+
+
+async def _against(request: web.Request, visitor: Visitor, clash: roles.Conflict | None, found: Rule) -> str:
+    """The name of the reason why this may not be; empty when it may."""
+    if request.method not in ("GET", "HEAD") and not await _from_our_form(request, visitor):
+        return "forged"
+    if isinstance(found, Whoever):
+        return ""
+    if clash is not None:
+        return clash.reason
+    if not allows(found, visitor.roles):
+        return "not_yours" if visitor.roles else "no_roles"
+    if found == READING and not visitor.reads_everything and visitor.matrix_id is None:
+        return "no_matrix_id"
+    return ""
+
+
+async def refuse(request: web.Request, reason: str, path: str) -> web.Response:
+    """Say no, and keep that it was said."""
+    archive, visitor = request.app[ARCHIVE], request["visitor"]
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        await note(tx, archive.vault.org, visitor.person, "refused", page=path, method=request.method, why=reason)
+    return render(request, "refused.html", 403, reason=reason, person=visitor.person, hint="", again=False)
+
+
+@asynccontextmanager
+async def reading(request: web.Request) -> AsyncIterator[Connection]:
+    """A transaction in which the visitor sees what they may: everything, or what an official saw as a member."""
+    archive, visitor = request.app[ARCHIVE], request["visitor"]
+    if visitor.reads_everything:
+        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+            yield tx
+    elif visitor.matrix_id is None:
+        raise web.HTTPForbidden
+    else:
+        async with reader_tx(archive.pool, archive.vault, visitor.matrix_id) as tx:
+            yield tx
+
+
+async def _from_our_form(request: web.Request, visitor: Visitor) -> bool:
+    """Whether a form was sent from a page of ours: it carries what only this session's pages hold."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        return False
+    try:
+        form = await request.post()
+    except (ValueError, LookupError):
+        return False
+    told = form.get("form_token", "")
+    return isinstance(told, str) and hmac.compare_digest(told.encode("utf-8", "replace"), visitor.form_token.encode())
