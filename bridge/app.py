@@ -30,6 +30,7 @@ from bridge.departing.holding import Holding, heard_after, heard_in
 from bridge.departing.missed import Missed
 from bridge.departing.notices import Notices
 from bridge.departing.opening import Opening
+from bridge.departing.own import Own
 from bridge.departing.receipts import Reading, Receipts
 from bridge.departing.templates import Offers
 from bridge.departing.window import Window
@@ -87,8 +88,9 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             **office.handlers,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
+        own = Own(relay, accounts, puppets=settings.double_puppet)
         departing = Departing(
-            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
+            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading, own
         )
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())

@@ -30,7 +30,7 @@ PUPPET = "fi.mau.double_puppet_source"  # what an official wrote in the network'
 DISAPPEARED = "Message disappeared"  # the reason of a redaction
 
 BRIDGE_STATE = frozenset({"m.bridge", "uk.half-shot.bridge"})
-KEYS = frozenset({SOURCE, INTERRUPTION, ALARM, DELIVERY, UNDECRYPTABLE, FAILED_MEDIA, UNSUPPORTED, FILLS})
+KEYS = frozenset({SOURCE, INTERRUPTION, ALARM, DELIVERY, UNDECRYPTABLE, FAILED_MEDIA, UNSUPPORTED, FILLS, PUPPET})
 
 
 def claims(kind: object, content: JsonObject) -> bool:

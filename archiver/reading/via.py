@@ -66,7 +66,7 @@ def via(message: Message, room: Room, who: Person) -> Via | None:
     official = message.source.get("official")
     official = official if isinstance(official, str) else portal.official if portal else None
     ghost = record.sender in room.bridges
-    name_only = origin.written_by(content) if how != SENT else None
+    name_only = origin.written_by(content) if how in (CONTACT, PHONE) else None
     if name_only is None and how == PHONE:
         name_only = origin.relayed_by(content)
     through = portal.official if portal and how == SENT and portal.official != record.sender else None
@@ -98,7 +98,9 @@ def _how(message: Message, room: Room, portal: Portal, who: Person) -> str | Non
         return None  # the bridge's own words
     if sender in room.bridges:
         return PHONE if portal.receiver and digits(who.phone) == digits(portal.receiver) else CONTACT
-    if origin.puppet(message.record.content) and portal.official in (None, sender):
+    # Anybody can write a bridge's mark; that the bridge said it shows from its key alone.
+    puppet = origin.puppet(message.record.content) and BRIDGE_KEY in message.record.doubts
+    if puppet and portal.official in (None, sender):
         return PHONE
     return SENT if message.deliveries or sender == portal.official else None
 

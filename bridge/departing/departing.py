@@ -19,6 +19,7 @@ from bridge.accounts import Accounts
 from bridge.departing.holding import Holding
 from bridge.departing.notices import Notices, two
 from bridge.departing.opening import UNREADABLE, Opening
+from bridge.departing.own import Own
 from bridge.departing.receipts import READ, Reading, Receipts
 from bridge.departing.said import Said, read
 from bridge.departing.templates import Choice, Offers
@@ -73,6 +74,7 @@ class Departing:
         holding: Holding,
         receipts: Receipts,
         reading: Reading,
+        own: Own,
     ) -> None:
         self._pool = pool
         self._numbers = numbers
@@ -87,6 +89,7 @@ class Departing:
         self._holding = holding
         self._receipts = receipts
         self._reading = reading
+        self._own = own
 
     async def wanted(self, event: dict[str, Any]) -> bool:
         """Whether an event is something an official said or did in a portal. What was deleted is not sent if it still waits."""
@@ -113,7 +116,7 @@ class Departing:
             raise NotUnderstood(GONE)
         if event["type"] == READ:
             return await self._reading.carry(portal, str(event["content"]["event_id"]))
-        if _ours(event.get("content")):
+        if await self._own.said(event, event.get("content")):
             return "kept"
         try:
             if event["type"] == "m.room.redaction":
@@ -134,7 +137,7 @@ class Departing:
         if await self._withdrawn(event_id):
             return "kept"
         kind, content = await self._opening.opened(event)
-        if _ours(content):
+        if await self._own.said(event, content):
             return "kept"
         try:
             said = read(kind, content)
@@ -338,11 +341,6 @@ class Departing:
                 )
         except MatrixRequestError as problem:
             log.warning("It could not be told that a message was refused or waits: %s", getattr(problem, "errcode", ""))
-
-
-def _ours(content: Any) -> bool:
-    """Whether the bridge itself said this in the official's name: what was typed on the phone is at WhatsApp already."""
-    return isinstance(content, dict) and not {SOURCE, "fi.mau.double_puppet_source"}.isdisjoint(content)
 
 
 def _about(event: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from bridge.departing.departing import Departing
 from bridge.departing.holding import Holding
 from bridge.departing.notices import Notices
 from bridge.departing.opening import Opening
+from bridge.departing.own import Own
 from bridge.departing.receipts import STATUS, Reading, Receipts
 from bridge.departing.templates import Offers
 from bridge.departing.window import Window
@@ -87,6 +88,7 @@ class Bridge:
     receipts: Receipts
     holding: Holding
     reading: Reading
+    own: Own
     problems: list[int] = field(default_factory=list)
     taken: int = 0
     count: int = 0
@@ -151,12 +153,13 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
 
         receipts = Receipts(pool, matrix, relay, cloud, notices, holding, window, ghost)  # type: ignore[arg-type]
         reading = Reading(pool, cloud, matrix)  # type: ignore[arg-type]
+        own = Own(relay, matrix, puppets=False)  # type: ignore[arg-type]
         numbers = SimpleNamespace(officials=lambda _: {MINISTER}, once_officials=lambda _: set(), display=lambda _: "+31 97")
         departing = Departing(
             pool, numbers, matrix, matrix, relay, cloud, Opening(matrix, matrix),  # type: ignore[arg-type]
-            window, notices, offers, holding, receipts, reading,
+            window, notices, offers, holding, receipts, reading, own,
         )  # fmt: skip
-        made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading)
+        made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading, own)
 
         async def note(number_id: str, code: int, text: str) -> None:
             made.problems.append(code)
@@ -308,12 +311,35 @@ async def test_nobody_can_pretend_to_have_read_or_speak_for_the_official(bridge)
 
 
 async def test_what_the_official_typed_on_the_phone_is_not_sent_back(bridge):
+    bridge.own.puppets = True
+    await bridge.relay.carried(NUMBER, "wamid.telefoon", ROOM, "$e1")
     await bridge.text("al verstuurd", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
     target = await bridge.text("goed?")
+    await bridge.relay.carried(NUMBER, "wamid.duim", ROOM, "$e3")
     relation = {"rel_type": "m.annotation", "event_id": target, "key": "👍"}
     await bridge.say({"m.relates_to": relation, "nl.griffier.source": {}}, "m.reaction")
     await bridge.say({"redacts": target, "nl.griffier.source": {}}, "m.room.redaction")
     assert [item["type"] for item in await bridge.sent()] == ["text"]
+    assert bridge.matrix.notices == []
+
+
+async def test_a_client_that_marks_a_message_as_typed_on_the_phone_is_told_that_it_was_not_sent(bridge):
+    await bridge.text("stiekem", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
+    await bridge.text("ook", **{"nl.griffier.source": {"from_phone": True}})
+    assert await bridge.sent() == []
+    assert ["de brug heeft het niet geplaatst" in told for told in bridge.matrix.notices] == [True, True]
+
+
+async def test_what_the_bridge_has_not_noted_yet_as_its_own_waits_until_it_has_and_holds_nothing_up(bridge):
+    bridge.own.puppets = True
+    event_id = await bridge.text("van de telefoon", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
+    await bridge.text("uit Matrix")
+    assert await bridge.state(event_id) == "aside"
+    await bridge.relay.carried(NUMBER, "wamid.telefoon", ROOM, event_id)
+    async with asyncio.timeout(5):
+        while await bridge.state(event_id) != "kept":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert [item["text"]["body"] for item in await bridge.sent()] == ["uit Matrix"]
     assert bridge.matrix.notices == []
 
 

@@ -140,7 +140,7 @@ async def test_who_is_no_ghost_of_a_believed_bridge_has_no_number(archive, room)
 
 
 async def test_what_the_official_wrote_on_the_phone_is_the_official_s(portal):
-    puppet = portal.say(text("double puppet", **{"fi.mau.double_puppet_source": "mautrix-whatsapp"}), OFFICIAL)
+    puppet = portal.sealed_by_bridge(text("double puppet", **{"fi.mau.double_puppet_source": "mautrix-whatsapp"}), OFFICIAL)
     own = portal.say(text("eigen ghost"), OWN)
     echo = portal.say(text("echo", **{"nl.griffier.source": source("w", sender="+31 97 0102030", from_phone=True)}), BOT)
     await portal.keep()
@@ -150,6 +150,17 @@ async def test_what_the_official_wrote_on_the_phone_is_the_official_s(portal):
         assert (told["via"]["how"], told["via"]["author"], told["sender_name"]) == ("phone", OFFICIAL, "Karin de Wit"), told
         assert told["network"] == "whatsapp"
         assert told["doubts"] == []
+
+
+async def test_an_official_cannot_pass_their_own_words_off_as_typed_on_the_phone_or_as_another_s(portal):
+    profile = {"id": "u1", "displayname": "Joost Vermeer", "has_fallback": True}
+    marks = {"fi.mau.double_puppet_source": "mautrix-whatsapp", "com.beeper.per_message_profile": profile}
+    event_id = portal.say(text("dat heb ik nooit geschreven", **marks), OFFICIAL)
+    await portal.keep()
+    told = (await portal.lines())[event_id]
+    assert told["via"]["how"] != "phone"
+    assert told["via"]["relayed_for"] is None
+    assert told["doubts"] == ["claimed-source"]
 
 
 async def test_a_bridge_s_key_is_doubted_unless_the_room_s_own_official_wrote_it_on_the_phone(portal):
@@ -166,7 +177,8 @@ async def test_a_relayed_message_s_writer_is_no_more_than_a_name(portal):
     profile = {"id": "u1", "displayname": "Joost Vermeer", "has_fallback": True}
     relayed = portal.say(text("Joost Vermeer: tot zo", **{"com.beeper.per_message_profile": profile}))
     html = {"format": "org.matrix.custom.html", "formatted_body": "<b>Sanne Hoekstra</b>: akkoord"}
-    shown = portal.say(text("**Sanne Hoekstra**: akkoord", **html, **{"fi.mau.double_puppet_source": "m"}), OFFICIAL)
+    puppet = {"fi.mau.double_puppet_source": "m"}
+    shown = portal.sealed_by_bridge(text("**Sanne Hoekstra**: akkoord", **html, **puppet), OFFICIAL)
     colleague = portal.say(text("namens ons"), "@collega:x")
     portal.add("com.beeper.message_send_status", status(colleague), BOT)
     bold = portal.say(text("**Let op**: morgen", format="org.matrix.custom.html", formatted_body="<b>Let op</b>: morgen"))
