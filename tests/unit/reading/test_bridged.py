@@ -320,7 +320,7 @@ async def test_the_official_s_message_shows_how_far_it_came(portal):
     await portal.keep()
     lines = await portal.lines()
     assert not set(words) & set(lines), "a status is no message"
-    assert [lines[each]["via"]["how"] for each in (read, failed, mautrix, none)] == ["sent"] * 4
+    assert [lines[each]["via"]["how"] for each in (read, failed, mautrix, none)] == ["sent", "offered", "sent", "offered"]
     assert lines[read]["network"] == "matrix"
     told = lines[read]["delivery"]
     assert (told["state"], [word["state"] for word in told["history"]]) == ("read", ["delivered", "read"])
@@ -328,6 +328,25 @@ async def test_the_official_s_message_shows_how_far_it_came(portal):
     assert (told["state"], told["code"], told["reason"]) == ("failed", "131026", reason)
     assert lines[mautrix]["delivery"]["state"] == "delivered"
     assert lines[none]["delivery"] is None, "nobody but the bridge is believed"
+
+
+async def test_what_stayed_in_matrix_is_not_said_to_have_gone(portal):
+    command, withdrawn, accepted = (portal.say(text(body), OFFICIAL) for body in ("!sjabloon 1", "toch niet", "onderweg"))
+    for event_id, state in ((command, "stayed"), (withdrawn, "failed"), (withdrawn, "stayed"), (accepted, "sent")):
+        portal.add("com.beeper.message_send_status", status(event_id, state), BOT)
+    await portal.keep()
+    lines = await portal.lines()
+    assert [(lines[each]["via"] or {}).get("how") for each in (command, withdrawn, accepted)] == [None, None, "sent"]
+    assert [lines[each]["delivery"]["state"] for each in (command, withdrawn, accepted)] == ["stayed", "stayed", "sent"]
+
+
+async def test_a_template_is_sent_by_whoever_asked_for_it_and_was_not_typed_on_the_phone(portal):
+    told = source("w", sender="+31 97 0102030", sender_id="", sender_name="", type="template", official="@collega:x")
+    event_id = portal.say(text("Uw afspraak is vrijdag", msgtype="m.notice", **{"nl.griffier.source": told}), BOT)
+    await portal.keep()
+    way = (await portal.lines())[event_id]["via"]
+    assert (way["how"], way["author"], way["relayed_through"]) == ("sent", "@collega:x", OFFICIAL)
+    assert way["identity"] is None
 
 
 # What the bridge reports.
