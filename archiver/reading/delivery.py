@@ -10,8 +10,8 @@ from archiver.ledger.canonical import JsonObject
 from archiver.ledger.claims import CLAIMED_SOURCE, DELIVERY, STATUS
 from archiver.ledger.record import Record, moment
 
-# The later one stands; a failure stands above all, for it is what people must know. What stayed was not for the network: a command
-# to the bridge, or withdrawn before it went.
+# The later one stands; a failure stands above all, for it is what people must know. What stayed was not for the network: a
+# command to the bridge, or withdrawn before it went.
 STATES = ("pending", "sent", "delivered", "read", "played", "stayed", "failed")
 WENT = frozenset({"sent", "delivered", "read", "played"})
 BY_STATUS = {"SUCCESS": "sent", "PENDING": "pending", "FAIL_PERMANENT": "failed", "FAIL_RETRIABLE": "failed"}

@@ -87,7 +87,7 @@ def via(message: Message, room: Room, who: Person) -> Via | None:
 
 
 def _told(message: Message, portal: Portal | None) -> str:
-    """Which way a message went of which our bridge says where it comes from: of our own number, typed on its phone or sent by us."""
+    """Which way a message went of which our bridge says where it comes from: of our number, typed on its phone or sent by us."""
     if message.source.get("from_phone") is True:
         return PHONE
     sender = message.source.get("sender")

@@ -237,5 +237,6 @@ async def test_in_an_encrypted_mautrix_room_the_bridge_s_key_speaks_for_its_ghos
         lines = {line["event_id"]: line for line in await archive.lines(room)}
         told = [(lines[each]["doubts"], (lines[each]["via"] or {}).get("how"), lines[each]["unreadable"]) for each in ids]
         assert told == [
-            ([], "contact", None), ([], "contact", "bridge:undecryptable"), ([], "phone", None), (["other-sender"], "offered", None),
+            ([], "contact", None), ([], "contact", "bridge:undecryptable"), ([], "phone", None),
+            (["other-sender"], "offered", None),
         ]  # fmt: skip

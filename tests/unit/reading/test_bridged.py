@@ -255,6 +255,29 @@ async def test_lost_media_unknown_kinds_and_view_once_are_shown_as_what_they_are
     assert (await counted(portal))[0] == 4
 
 
+async def test_a_file_that_is_not_there_counts_as_missing_until_the_bridge_puts_it_in(portal):
+    def without(state: str) -> dict:
+        body = "📎 foto.jpg: nog niet opgehaald · not fetched yet"
+        return {"msgtype": "m.notice", "body": body, "nl.griffier.missing_file": {"state": state, "name": "foto.jpg", "size": 9}}
+
+    late, never = (portal.say(without("waiting") | {"nl.griffier.source": source(each, type="image")}) for each in ("a", "b"))
+    faked = portal.say(without("waiting"), OFFICIAL)
+    await portal.keep()
+    lines = await portal.lines()
+    assert [lines[each]["unreadable"] for each in (late, never, faked)] == ["bridge:failed-media"] * 2 + [None]
+    assert lines[faked]["doubts"] == ["claimed-source"]
+    assert (await counted(portal))[0] == 2
+    mark = {"com.beeper.dont_render_edited": True}
+    portal.edit(late, {"msgtype": "m.image", "body": "foto.jpg", "url": "mxc://x/foto"}, **mark)
+    portal.edit(never, without("given-up"), **mark)
+    await portal.keep()
+    lines = await portal.lines()
+    assert [lines[each]["unreadable"] for each in (late, never)] == [None, "bridge:failed-media"]
+    assert [len(lines[each]["versions"]) for each in (late, never)] == [1, 1], "no edit of the contact's"
+    assert (lines[late]["filled"]["was"], lines[never]["filled"]) == ("bridge:failed-media", None)
+    assert (await counted(portal))[0] == 1
+
+
 async def test_what_a_timer_took_away_was_deleted_by_nobody(portal):
     gone, deleted, false = (portal.say(text(body)) for body in ("weg", "ingetrokken", "verstopt"))
     portal.redact(gone, BOT, "Message disappeared")
