@@ -63,11 +63,12 @@ def _read(record: Record) -> Delivery:
         state = BY_STATUS.get(status, "pending") if isinstance(status, str) else "pending"
         state = "delivered" if state == "sent" and isinstance(to, list) and to else state
     recipients = [user for user in to if isinstance(user, str)] if isinstance(to, list) else []
+    refused = own.get("message_id") == ""  # before it was a message of the network: it holds for all, whom it named or not
     return Delivery(
         record.event_id,
         state,
         moment(at) if isinstance(at, int | float) and not isinstance(at, bool) else record.sent_at,
-        _text(own, "recipient") or ", ".join(recipients) or None,
+        None if refused else _text(own, "recipient") or ", ".join(recipients) or None,
         _text(own, "code"),
         _text(content, "message") or _text(content, "error") or _text(content, "reason") if state == "failed" else None,
     )

@@ -104,7 +104,7 @@ class Receipts:
 
     async def refused(self, portal: Portal, event_id: str, error: NetworkError) -> None:
         """Show on a message that WhatsApp refused it at once. Raises MatrixRequestError."""
-        told = {"state": "failed", "at": _milliseconds(datetime.now(UTC)), "message_id": "", "recipient": portal.contact}
+        told = {"state": "failed", "at": _milliseconds(datetime.now(UTC)), "message_id": ""}  # of no recipient: it holds for all
         what = f"held status {event_id}" if error.code == WINDOW_CLOSED else f"refused {event_id}"
         await self._status(portal.room_id, event_id, what, told | {"code": error.code}, "", str(error))
 

@@ -488,6 +488,9 @@ async def test_outside_the_window_templates_are_offered_and_one_is_sent_from_the
     second = await bridge.text("hallo?")
     assert await bridge.sent() == []
     assert [await bridge.state(event) for event in (first, second)] == ["held", "held"]
+    refused = [content["nl.griffier.delivery"] for kind, content in bridge.matrix.said.values() if kind == STATUS]
+    assert [one["code"] for one in refused] == [131047, 131047]
+    assert not any("recipient" in one for one in refused), "it holds for all, whoever gets it later"
     offer, short = bridge.matrix.notices
     assert "1️⃣ afspraak (nl)" in offer
     assert offer.index("gesprek_hervatten (nl)") < offer.index("gesprek_hervatten (en)")

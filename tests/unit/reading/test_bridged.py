@@ -130,6 +130,19 @@ async def test_a_ghost_with_a_privacy_id_is_known_by_it_and_by_the_number_in_its
     assert (told["lid"], told["phone"], told["name"]) == ("7012345", "+31600000202", "Bram (WA)")
 
 
+async def test_who_invites_a_ghost_does_not_say_who_it_is(portal):
+    false = {"membership": "invite", "displayname": "Minister-president", "com.beeper.bridge.identifiers": ["tel:+31600000999"]}
+    portal.state("m.room.member", false, LID, OFFICIAL, at=4)
+    event_id = portal.say(text("wie ben ik"), LID, at=5)
+    await portal.keep()
+    told = (await portal.lines())[event_id]["via"]["identity"]
+    assert (told["lid"], told["phone"], told["name"]) == ("7012345", None, None)
+    portal.member(LID, "Bram (WA)", at=6)
+    again = portal.say(text("nu wel"), LID, at=7)
+    await portal.keep()
+    assert (await portal.lines())[again]["via"]["identity"]["name"] == "Bram (WA)"
+
+
 async def test_who_is_no_ghost_of_a_believed_bridge_has_no_number(archive, room):
     plain = await Portal(archive, room).open()
     false = "@whatsapp_31600000303:kwaad"
@@ -353,10 +366,23 @@ async def test_the_official_s_message_shows_how_far_it_came(portal):
     assert lines[none]["delivery"] is None, "nobody but the bridge is believed"
 
 
+async def test_a_message_that_was_refused_at_once_and_delivered_later_did_not_fail_whoever_it_was_refused_for(portal):
+    was, now = (portal.say(text(body), OFFICIAL) for body in ("van eerder", "van nu"))
+    at = {"state": "failed", "at": BEGAN + 20 * MINUTE, "message_id": "", "code": 131047}
+    for event_id, refused in ((was, at | {"recipient": "Y2FwaV9ncm91cDox"}), (now, at)):
+        told = status(event_id, status="FAIL_RETRIABLE") | {"nl.griffier.delivery": refused}
+        portal.add("com.beeper.message_send_status", told, BOT)
+        portal.add("com.beeper.message_send_status", status(event_id, "delivered", at=31), BOT)
+    await portal.keep()
+    lines = await portal.lines()
+    assert [lines[each]["delivery"]["state"] for each in (was, now)] == ["delivered", "delivered"]
+
+
 async def test_what_stayed_in_matrix_is_not_said_to_have_gone(portal):
     command, withdrawn, accepted = (portal.say(text(body), OFFICIAL) for body in ("!sjabloon 1", "toch niet", "onderweg"))
-    for event_id, state in ((command, "stayed"), (withdrawn, "failed"), (withdrawn, "stayed"), (accepted, "sent")):
-        portal.add("com.beeper.message_send_status", status(event_id, state), BOT)
+    told = ((command, "stayed"), (withdrawn, "failed"), (withdrawn, "stayed"), (accepted, "sent"))
+    for at, (event_id, state) in enumerate(told, 30):
+        portal.add("com.beeper.message_send_status", status(event_id, state, at=at), BOT)
     await portal.keep()
     lines = await portal.lines()
     assert [(lines[each]["via"] or {}).get("how") for each in (command, withdrawn, accepted)] == [None, None, "sent"]
