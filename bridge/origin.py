@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge.network.cloud import signature_ok
 from bridge.network.cloud.delivery import objects
-from bridge.numbers import Account, Numbers
+from bridge.numbers import SETTINGS_ACCOUNT, Account, Numbers
 
 DATED = {"messages": ("messages", "statuses"), "smb_message_echoes": ("message_echoes",)}
 """Fields whose items are of now. What is told of the time before a number was connected is old by nature."""
@@ -30,13 +30,21 @@ class Sorted:
     unknown: frozenset[str]
 
 
-def signed_by(raw: bytes, header: str | None, app_secrets: Iterable[str]) -> frozenset[str]:
-    """The secrets that these exact bytes are signed with. All are tried, whichever fits: the time taken tells nothing."""
-    return frozenset([secret for secret in app_secrets if signature_ok(secret, raw, header)])
+def signed_by(raw: bytes, header: str | None, numbers: Numbers) -> frozenset[str]:
+    """The accounts with whose secret these exact bytes are signed, by their ids; SETTINGS_ACCOUNT for the settings file's own.
+
+    All secrets are tried, whichever fits: the time taken tells nothing.
+    """
+    secrets = {account.waba_id: numbers.secret(account) for account in (Account(SETTINGS_ACCOUNT), *numbers.accounts())}
+    fitting = [secret for secret in set(secrets.values()) if signature_ok(secret, raw, header)]
+    return frozenset([waba_id for waba_id, secret in secrets.items() if secret in fitting])
 
 
 def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) -> Sorted:
-    """Keep accounts apart: a delivery about a number must bear its account's id and be signed with its account's secret."""
+    """Keep accounts apart: a delivery about a number must bear its account's id and be signed with its account's secret.
+
+    `signers`: the ids of the accounts with whose secret it is signed.
+    """
     accounts = {account.waba_id: account for account in numbers.accounts()}
     foreign: list[dict[str, Any]] = []
     served: set[str] = set()
@@ -55,7 +63,7 @@ def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) ->
         for change in changes if isinstance(changes, list) else [changes]:
             number_id = _number(change)
             account = numbers.account_of(number_id) if numbers.of(number_id) else None
-            if not _may_speak(numbers, signers, account, accounts.get(waba_id), waba_id):
+            if not _may_speak(signers, account, accounts.get(waba_id), waba_id):
                 others.append(change)
                 continue
             own.append(change)
@@ -68,14 +76,12 @@ def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) ->
     return Sorted(body | {"entry": kept}, foreign, frozenset(served), frozenset(unknown))
 
 
-def _may_speak(
-    numbers: Numbers, signers: frozenset[str], of_number: Account | None, of_entry: Account | None, waba_id: str
-) -> bool:
+def _may_speak(signers: frozenset[str], of_number: Account | None, of_entry: Account | None, waba_id: str) -> bool:
     if of_number is None:  # of a number that we don't serve, or of an account as a whole
-        return of_entry is None or numbers.secret(of_entry) in signers
+        return of_entry is None or of_entry.waba_id in signers
     # The account of the settings file may have no id there: then any is its, but those of the accounts that we know.
     named = of_number.waba_id == waba_id if of_number.waba_id else of_entry is None or of_entry == of_number
-    return named and numbers.secret(of_number) in signers
+    return named and of_number.waba_id in signers
 
 
 def _number(change: Any) -> str:

@@ -277,9 +277,13 @@ class Administration:
 
     async def retry(self, item: str = "") -> int:
         """Try again what failed, one (`in-12`, `out-3`, `delivery-4`) or all; returns how many. Raises Refusal."""
-        done = await assigning.retry(self._pool, self._seal, self._relay, item)
+        done = await assigning.retry(self._pool, self._seal, self._relay, self._numbers, item)
         if item and not done:
-            raise Refusal(f"{_shown(item)} is er niet.", f"There is no {_shown(item)}.", 404)
+            raise Refusal(
+                f"{_shown(item)} is er niet, of er is niets van over te brengen.",
+                f"There is no {_shown(item)}, or nothing of it can be carried over.",
+                404,
+            )
         if not item:
             await self._alarms.clear("poison", "outbox")
         await self._watch.look()

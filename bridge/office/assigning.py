@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,8 @@ import asyncpg
 from cryptography.exceptions import InvalidTag
 
 from bridge.network.cloud import delivery
-from bridge.origin import FOREIGN
+from bridge.numbers import Numbers
+from bridge.origin import FOREIGN, sort_out
 from bridge.relay.queues import INBOX, OUTBOX
 from bridge.relay.relay import Relay
 from bridge.sealing import Seal
@@ -63,7 +65,7 @@ FIND_OUT = "SELECT id FROM outbox WHERE state IN ('kept', 'failed') AND problem 
 OF_NUMBER = f" AND {INBOX.number} = $1"
 # What an account said of another's numbers is taken only by name, never with all the rest.
 REJECTED = """
-    SELECT id, sealed FROM rejected WHERE retried_at IS NULL AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
+    SELECT id, sealed, reason, signers FROM rejected WHERE retried_at IS NULL AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
 """
 RETRIED = "UPDATE rejected SET retried_at = now() WHERE id = $1"
 WAITING = """
@@ -137,7 +139,7 @@ async def waiting(pool: asyncpg.Pool) -> dict[str, int]:
     return dict(row) if row else {}
 
 
-async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, item: str) -> int:
+async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, numbers: Numbers, item: str) -> int:
     """Put what failed back in its line, one item or all; returns how many."""
     kind, _, number = item.partition("-")
     if item and not (number.isascii() and number.isdecimal() and len(number) < 18):
@@ -151,8 +153,7 @@ async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, item: str) -> int:
         done += await relay.retry(OUTBOX, ids)
     if kind in ("", "delivery"):
         for row in await pool.fetch(REJECTED, which[0] if which else None, FOREIGN):
-            await _retry_delivery(pool, seal, relay, row)
-            done += 1
+            done += await _retry_delivery(pool, seal, relay, numbers, row, by_name=bool(item))
     return done
 
 
@@ -167,13 +168,26 @@ async def _retry_in(pool: asyncpg.Pool, relay: Relay, found: list[int], which: l
     return await relay.retry(INBOX, ids)
 
 
-async def _retry_delivery(pool: asyncpg.Pool, seal: Seal, relay: Relay, row: Any) -> None:
-    """A delivery that was set aside; what can be read of it goes in line. One that can't is only marked as seen."""
+async def _retry_delivery(pool: asyncpg.Pool, seal: Seal, relay: Relay, numbers: Numbers, row: Any, *, by_name: bool) -> int:
+    """A delivery that was set aside: what of it can be read and is its signer's to say goes in line; 1 if there was any.
+
+    What is another account's is set aside again. Only an admin who names it takes it nevertheless, as what nobody knows the
+    signer of any more.
+    """
     try:
         body = dict(delivery.parse(seal.open(row["sealed"], "rejected"))[0])
-        changes = list(delivery.split(body))
+        told = None
+        if not (by_name and (row["reason"] == FOREIGN or row["signers"] is None)):
+            told = sort_out(body, numbers, frozenset(row["signers"] or ()))
+        changes = list(delivery.split(told.body if told else body))
     except (InvalidTag, ValueError, TypeError, RecursionError) as error:
         log.warning("A delivery that was set aside can't be read (%s); it is kept.", type(error).__name__)
-        changes = []
+        return 0
+    if not changes:
+        log.warning("Nothing of delivery-%d can be taken: it has no changes, or none that its signer may tell of.", row["id"])
+        return 0
+    if told and told.foreign:
+        await relay.reject(json.dumps(body | {"entry": told.foreign}).encode(), FOREIGN, row["signers"] or ())
     await relay.take_in(changes)
     await pool.execute(RETRIED, row["id"])
+    return 1

@@ -33,7 +33,7 @@ ADD_OUT = """
            WITH ORDINALITY AS given (event_id, room_id, sealed, place) ORDER BY place
     ON CONFLICT (event_id) DO NOTHING RETURNING room_id
 """
-REJECT = "INSERT INTO rejected (reason, sealed, digest) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING"
+REJECT = "INSERT INTO rejected (reason, sealed, digest, signers) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) DO NOTHING"
 # Whoever waits beside its conversation for this message may go on.
 CARRY = """
     WITH carry AS (
@@ -122,9 +122,10 @@ class Relay:
         new = await self._pool.fetch(ADD_IN, *columns(rows))
         self._put(INBOX, [row["conversation"] for row in new])
 
-    async def reject(self, raw: bytes, reason: str) -> None:
-        """Keep a delivery that is signed but can't be read."""
-        await self._pool.execute(REJECT, reason, self._seal.close(raw, "rejected"), hashlib.sha256(raw).digest())
+    async def reject(self, raw: bytes, reason: str, signers: Iterable[str]) -> None:
+        """Keep a delivery that is signed but can't be taken as it is, with the accounts with whose secret it is signed."""
+        digest = hashlib.sha256(raw).digest()
+        await self._pool.execute(REJECT, reason, self._seal.close(raw, "rejected"), digest, sorted(signers))
 
     async def take_out(self, events: Sequence[dict[str, Any]]) -> None:
         """Commit Matrix events that must go to WhatsApp; on return they are safe."""
