@@ -46,8 +46,9 @@ def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) ->
     `signers`: the ids of the accounts with whose secret it is signed.
     """
     accounts = {account.waba_id: account for account in numbers.accounts()}
+    only = next(iter(accounts.values())) if len(accounts) == 1 else None
     foreign: list[dict[str, Any]] = []
-    served: set[str] = set()
+    told_of: set[str] = set()
     unknown: set[str] = set()
     entries = body.get("entry")
     if not isinstance(entries, list):
@@ -62,18 +63,20 @@ def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) ->
         changes = entry.get("changes")
         for change in changes if isinstance(changes, list) else [changes]:
             number_id = _number(change)
-            account = numbers.account_of(number_id) if numbers.of(number_id) else None
-            if not _may_speak(signers, account, accounts.get(waba_id), waba_id):
+            served = numbers.of(number_id) is not None
+            # Of a number whose account is not known any more only the one account that there is can be the owner.
+            account = numbers.account_of(number_id) or (only if served else None)
+            if (served and account is None) or not _may_speak(signers, account, accounts.get(waba_id), waba_id):
                 others.append(change)
                 continue
             own.append(change)
             if number_id:
-                (served if account else unknown).add(number_id)
+                (told_of if served else unknown).add(number_id)
         if others:
             foreign.append(entry | {"changes": others})
         if own or not others:
             kept.append(entry | {"changes": own} if others else entry)
-    return Sorted(body | {"entry": kept}, foreign, frozenset(served), frozenset(unknown))
+    return Sorted(body | {"entry": kept}, foreign, frozenset(told_of), frozenset(unknown))
 
 
 def _may_speak(signers: frozenset[str], of_number: Account | None, of_entry: Account | None, waba_id: str) -> bool:

@@ -65,7 +65,8 @@ FIND_OUT = "SELECT id FROM outbox WHERE state IN ('kept', 'failed') AND problem 
 OF_NUMBER = f" AND {INBOX.number} = $1"
 # What an account said of another's numbers is taken only by name, never with all the rest.
 REJECTED = """
-    SELECT id, sealed, reason, signers FROM rejected WHERE retried_at IS NULL AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
+    SELECT id, sealed, reason, signers FROM rejected
+    WHERE retried_at IS NULL AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
 """
 RETRIED = "UPDATE rejected SET retried_at = now() WHERE id = $1"
 WAITING = """

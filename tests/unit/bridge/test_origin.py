@@ -73,6 +73,19 @@ def test_the_settings_files_account_needs_no_name_but_takes_no_others():
     assert sort_out(body(("B", [change("1")])), made, frozenset({"B"})).foreign
 
 
+def test_a_number_of_no_known_account_is_spoken_for_by_nobody_but_the_only_account_there_is():
+    made = numbers()
+    made._by_id["3"] = Number("3", "+31 3", "@c:x", "")  # added before bridge.waba_id was set
+    for waba_id in ("A", "B", "X", ""):
+        for signer in ("A", "B", ""):
+            told = sort_out(body((waba_id, [change("3")])), made, frozenset({signer}))
+            assert (told.served, told.unknown, len(told.foreign)) == (set(), set(), 1)
+    del made._accounts["B"]
+    assert sort_out(body(("A", [change("3")])), made, frozenset({"A"})).served == {"3"}
+    assert sort_out(body(("A", [change("3")])), made, frozenset({""})).foreign
+    assert sort_out(body(("X", [change("3")])), made, frozenset({"A"})).foreign
+
+
 def test_a_number_uses_its_own_accounts_token_only():
     made = numbers()
     assert (made.token("1"), made.token("2"), made.token("B")) == ("a", "b", "b")
