@@ -276,7 +276,7 @@ class Administration:
         return await assigning.failed(self._pool)
 
     async def retry(self, item: str = "") -> int:
-        """Try again what failed, one (`in-12`, `out-3`, `delivery-4`) or all; returns how many. Raises Refusal."""
+        """Try again what failed, one (`in-12`, `out-3`, `delivery-4`) or all of WhatsApp's; returns how many. Raises Refusal."""
         done = await assigning.retry(self._pool, self._seal, self._relay, self._numbers, item)
         if item and not done:
             raise Refusal(

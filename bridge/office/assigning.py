@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from bridge.network.cloud import delivery
 from bridge.numbers import Numbers
 from bridge.origin import FOREIGN, sort_out
+from bridge.relay.failed import IN, NOT_CARRIED
 from bridge.relay.queues import INBOX, OUTBOX
 from bridge.relay.relay import Relay
 from bridge.sealing import Seal
@@ -47,7 +48,7 @@ BY_SETTINGS = "settings"
 
 FAILED = f"""
     SELECT 'in-' || id AS item, state, problem, attempts, arrived_at, coalesce({INBOX.number}, '') AS number_id
-    FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL
+    FROM inbox WHERE {IN}
     UNION ALL
     SELECT 'out-' || outbox.id, outbox.state, outbox.problem, outbox.attempts, outbox.arrived_at, coalesce(portal.number_id, '')
     FROM outbox LEFT JOIN portal USING (room_id) WHERE outbox.state IN ('kept', 'failed') AND outbox.problem IS NOT NULL
@@ -60,8 +61,8 @@ FORGET = """
     DELETE FROM carried USING inbox WHERE inbox.id = ANY ($1)
       AND inbox.dedupe = 'message|' || carried.number_id || '|' || carried.message_id
 """
-FIND_IN = "SELECT id FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
-FIND_OUT = "SELECT id FROM outbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
+FIND_IN = f"SELECT id FROM inbox WHERE {IN}"  # noqa: S608 - our own constant
+BY_NAME = f"SELECT id FROM inbox WHERE id = $1 AND {NOT_CARRIED}"  # noqa: S608
 OF_NUMBER = f" AND {INBOX.number} = $1"
 # What an account said of another's numbers is taken only by name, never with all the rest.
 REJECTED = """
@@ -141,30 +142,32 @@ async def waiting(pool: asyncpg.Pool) -> dict[str, int]:
 
 
 async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, numbers: Numbers, item: str) -> int:
-    """Put what failed back in its line, one item or all; returns how many."""
+    """Put what failed back in its line, returning how much: one item, or everything that came from WhatsApp.
+
+    What is to go to WhatsApp goes by its name only: who wrote it was told that it did not, and may have said it otherwise since.
+    """
     kind, _, number = item.partition("-")
     if item and not (number.isascii() and number.isdecimal() and len(number) < 18):
         return 0
-    which = [int(number)] if item else None
+    which = int(number) if item else None
     done = 0
     if kind in ("", "in"):
-        done += await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN)], which)
-    if kind in ("", "out"):
-        ids = [row["id"] for row in await pool.fetch(FIND_OUT) if which is None or row["id"] in which]
-        done += await relay.retry(OUTBOX, ids)
+        found = await pool.fetch(FIND_IN) if which is None else await pool.fetch(BY_NAME, which)
+        done += await _retry_in(pool, relay, [row["id"] for row in found])
+    if kind == "out" and which is not None:
+        done += await relay.retry(OUTBOX, [which])
     if kind in ("", "delivery"):
-        for row in await pool.fetch(REJECTED, which[0] if which else None, FOREIGN):
+        for row in await pool.fetch(REJECTED, which, FOREIGN):
             done += await _retry_delivery(pool, seal, relay, numbers, row, by_name=bool(item))
     return done
 
 
 async def retry_of(pool: asyncpg.Pool, relay: Relay, number_id: str) -> int:
     """Put everything that failed for one number back in its line."""
-    return await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN + OF_NUMBER, number_id)], None)
+    return await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN + OF_NUMBER, number_id)])
 
 
-async def _retry_in(pool: asyncpg.Pool, relay: Relay, found: list[int], which: list[int] | None) -> int:
-    ids = [one for one in found if which is None or one in which]
+async def _retry_in(pool: asyncpg.Pool, relay: Relay, ids: list[int]) -> int:
     await pool.execute(FORGET, ids)
     return await relay.retry(INBOX, ids)
 

@@ -450,6 +450,33 @@ async def test_what_failed_is_listed_without_its_content_and_can_be_tried_again(
     assert "is er niet" in await bureau.say("opnieuw in-999")
 
 
+async def test_what_could_not_be_sent_to_a_contact_is_sent_after_all_by_name_only(bureau: Bureau):
+    await bureau.relay.take_out([{"event_id": f"${word}", "room_id": "!een", "body": word} for word in ("oud", "ander")])
+    await bureau.pool.execute("UPDATE outbox SET state = 'failed', problem = 'het nummer is gepauzeerd'")
+    [other, old] = sorted((row["item"] for row in (await bureau.ask("/failed"))["failed"]), reverse=True)
+    assert await bureau.say("opnieuw") == "0 keer opnieuw in de wachtrij gezet."
+    assert await bureau.ask("/failed/retry", {}) == {"done": 0}
+    assert {row["state"] for row in await bureau.pool.fetch("SELECT state FROM outbox")} == {"failed"}
+    assert await bureau.say(f"opnieuw {old}") == "1 keer opnieuw in de wachtrij gezet."
+    states = [row["state"] for row in await bureau.pool.fetch("SELECT state FROM outbox ORDER BY id")]
+    assert (states, other) == (["waiting", "failed"], "out-2")
+
+
+async def test_what_the_room_was_told_of_and_is_final_rings_no_longer_and_is_not_told_again(bureau: Bureau):
+    for word in ("reactie", "raar"):
+        await bureau.relay.take_in([(f"message|{NUMBER}|{word}|1", f"{NUMBER}|316", {"text": word})])
+    await bureau.pool.execute("UPDATE inbox SET state = 'kept', problem = 'het bericht is er niet'")
+    await bureau.relay.carried(NUMBER, "reactie|1", "!een", "$notice")
+    await bureau.watch.look()
+    assert [(alarm.kind, alarm.count) for alarm in await bureau.alarms.open()] == [("poison", 1)]
+    assert await bureau.say("opnieuw") == "1 keer opnieuw in de wachtrij gezet."
+    assert [row["state"] for row in await bureau.pool.fetch("SELECT state FROM inbox ORDER BY id")] == ["kept", "waiting"]
+    assert await bureau.relay.event_of(NUMBER, "reactie|1") == "$notice"
+    assert await bureau.alarms.open() == []
+    assert await bureau.say("opnieuw in-1") == "1 keer opnieuw in de wachtrij gezet."  # an admin who means it
+    assert await bureau.relay.event_of(NUMBER, "reactie|1") is None
+
+
 async def test_what_came_for_an_unknown_number_is_carried_over_once_it_is_assigned(bureau: Bureau):
     await bureau.second_account()
     await bureau.office.connect("200", "token-twee", "", "", ADMIN)
