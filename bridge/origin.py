@@ -10,6 +10,7 @@ from typing import Any
 
 from bridge.network.cloud import signature_ok
 from bridge.network.cloud.delivery import objects
+from bridge.network.cloud.parts import number_of
 from bridge.numbers import SETTINGS_ACCOUNT, Account, Numbers
 
 DATED = {"messages": ("messages", "statuses"), "smb_message_echoes": ("message_echoes",)}
@@ -62,11 +63,13 @@ def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) ->
         own, others = [], []
         changes = entry.get("changes")
         for change in changes if isinstance(changes, list) else [changes]:
-            number_id = _number(change)
+            number_id = number_of(change)
             served = numbers.of(number_id) is not None
             # Of a number whose account is not known any more only the one account that there is can be the owner.
             account = numbers.account_of(number_id) or (only if served else None)
-            if (served and account is None) or not _may_speak(signers, account, accounts.get(waba_id), waba_id):
+            # What names no number is about a whole account; one without a name may be the settings file's.
+            of_entry = accounts.get(waba_id) or (None if number_id else accounts.get(SETTINGS_ACCOUNT))
+            if (served and account is None) or not _may_speak(signers, account, of_entry, waba_id):
                 others.append(change)
                 continue
             own.append(change)
@@ -85,12 +88,6 @@ def _may_speak(signers: frozenset[str], of_number: Account | None, of_entry: Acc
     # The account of the settings file may have no id there: then any is its, but those of the accounts that we know.
     named = of_number.waba_id == waba_id if of_number.waba_id else of_entry is None or of_entry == of_number
     return named and of_number.waba_id in signers
-
-
-def _number(change: Any) -> str:
-    value = change.get("value") if isinstance(change, dict) else {}
-    metadata = value.get("metadata") if isinstance(value, dict) else {}
-    return str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
 
 
 def newest(body: dict[str, Any]) -> datetime | None:

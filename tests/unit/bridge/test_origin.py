@@ -12,9 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.network import NotUnderstood
+from bridge.network.cloud import Cloud
+from bridge.network.cloud.delivery import split
+from bridge.network.cloud.parts import number_of
 from bridge.numbers import Account, Number, Numbers
 from bridge.origin import caller, newest, signed_by, sort_out, within
 from bridge.settings import Bridge
+
+CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", str, 1)  # type: ignore[arg-type]
 
 
 def numbers(**more) -> Numbers:
@@ -53,6 +59,22 @@ def test_an_account_cannot_speak_for_another(waba_id, number, signer):
     assert told.served == told.unknown == frozenset()
     assert told.body["entry"] == []
     assert told.foreign == [{"id": waba_id, "changes": [change(number)]}]
+
+
+@pytest.mark.parametrize("value", [{"phone_number_id": "1"}, {"phone_number_id": 1}, {"metadata": {}, "phone_number_id": "1"}])
+def test_an_account_cannot_tell_what_became_of_anothers_number(value):
+    told = {"field": "account_update", "value": value | {"event": "PARTNER_REMOVED"}}
+    assert sort_out(body(("B", [told])), numbers(), frozenset({"B"})).foreign
+    assert sort_out(body(("A", [told])), numbers(), frozenset({"A"})).served == {"1"}
+
+
+def test_of_the_account_without_a_name_only_its_own_signer_tells():
+    made = numbers()
+    made._accounts[""] = Account("")
+    told = {"field": "account_update", "value": {"event": "PARTNER_REMOVED"}}
+    assert sort_out(body(("X", [told])), made, frozenset({"B"})).foreign
+    assert not sort_out(body(("X", [told])), made, frozenset({""})).foreign
+    assert not sort_out(body(("B", [told])), made, frozenset({"B"})).foreign
 
 
 def test_what_is_foreign_in_a_delivery_leaves_its_neighbours_alone():
@@ -165,6 +187,26 @@ json_values = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+numbers_named = st.one_of(st.sampled_from(["1", 1, 1.0, True, None, ["1"], {}, "", " 1", "\ud800", 10**40]), json_values)
+
+
+@given(numbers_named, numbers_named, st.sampled_from(["messages", "history", "account_update", "x"]))
+def test_whose_number_it_is_is_read_in_one_way_wherever_it_is_asked(inner, outer, kind):
+    item = {"id": "w", "timestamp": "1764000000", "type": "text", "from": "316", "text": {"body": "dag"}, "event": "x"}
+    value = {"metadata": {"phone_number_id": inner}, "phone_number_id": outer, kind: [item]}
+    told = sort_out(body(("A", [{"field": kind, "value": value}])), numbers(), frozenset({"A"}))
+    asked = (told.served | told.unknown) or {""}
+    for entry in [] if told.foreign else told.body["entry"]:
+        for _, lane, single in split({"entry": [entry]}):
+            assert {number_of(single)} == asked
+            assert kind != "messages" or lane == f"{number_of(single)}|316"
+            try:
+                read_of = CLOUD.read(single).number_id
+            except NotUnderstood:
+                continue
+            assert {read_of} == asked
 
 
 @given(json_values)
