@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from bridge.network.cloud import delivery
 from bridge.numbers import Numbers
 from bridge.origin import FOREIGN, sort_out
-from bridge.relay.failed import IN, NOT_CARRIED
+from bridge.relay.failed import IN, NOT_CARRIED, OUT, REJECTED
 from bridge.relay.queues import INBOX, OUTBOX
 from bridge.relay.relay import Relay
 from bridge.sealing import Seal
@@ -51,9 +51,9 @@ FAILED = f"""
     FROM inbox WHERE {IN}
     UNION ALL
     SELECT 'out-' || outbox.id, outbox.state, outbox.problem, outbox.attempts, outbox.arrived_at, coalesce(portal.number_id, '')
-    FROM outbox LEFT JOIN portal USING (room_id) WHERE outbox.state IN ('kept', 'failed') AND outbox.problem IS NOT NULL
+    FROM outbox LEFT JOIN portal USING (room_id) WHERE {OUT}
     UNION ALL
-    SELECT 'delivery-' || id, 'rejected', reason, 0, arrived_at, '' FROM rejected WHERE retried_at IS NULL
+    SELECT 'delivery-' || id, 'rejected', reason, 0, arrived_at, '' FROM rejected WHERE {REJECTED}
     ORDER BY arrived_at DESC LIMIT 200
 """  # noqa: S608 - our own constant
 # The notice that it could not be carried over stood in its place; the message itself now comes after it.
@@ -65,17 +65,11 @@ FIND_IN = f"SELECT id FROM inbox WHERE {IN}"  # noqa: S608 - our own constant
 BY_NAME = f"SELECT id FROM inbox WHERE id = $1 AND {NOT_CARRIED}"  # noqa: S608
 OF_NUMBER = f" AND {INBOX.number} = $1"
 # What an account said of another's numbers is taken only by name, never with all the rest.
-REJECTED = """
+FIND_DELIVERY = f"""
     SELECT id, sealed, reason, signers FROM rejected
-    WHERE retried_at IS NULL AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
-"""
+    WHERE {REJECTED} AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
+"""  # noqa: S608
 RETRIED = "UPDATE rejected SET retried_at = now() WHERE id = $1"
-WAITING = """
-    SELECT (SELECT count(*) FROM inbox WHERE state = 'waiting') AS in_waiting,
-           (SELECT count(*) FROM outbox WHERE state = 'waiting') AS out_waiting,
-           (SELECT count(*) FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL) AS in_failed,
-           (SELECT count(*) FROM rejected WHERE retried_at IS NULL) AS deliveries_rejected
-"""
 
 
 async def take_over(pool: asyncpg.Pool, numbers: Sequence[Number], waba_id: str) -> None:
@@ -135,12 +129,6 @@ async def failed(pool: asyncpg.Pool) -> list[dict[str, Any]]:
     return [dict(row) for row in await pool.fetch(FAILED)]
 
 
-async def waiting(pool: asyncpg.Pool) -> dict[str, int]:
-    """How much waits, and how much failed."""
-    row = await pool.fetchrow(WAITING)
-    return dict(row) if row else {}
-
-
 async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, numbers: Numbers, item: str) -> int:
     """Put what failed back in its line, returning how much: one item, or everything that came from WhatsApp.
 
@@ -157,7 +145,7 @@ async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, numbers: Numbers, 
     if kind == "out" and which is not None:
         done += await relay.retry(OUTBOX, [which])
     if kind in ("", "delivery"):
-        for row in await pool.fetch(REJECTED, which, FOREIGN):
+        for row in await pool.fetch(FIND_DELIVERY, which, FOREIGN):
             done += await _retry_delivery(pool, seal, relay, numbers, row, by_name=bool(item))
     return done
 

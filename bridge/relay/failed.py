@@ -12,4 +12,7 @@ TOLD = """
 """
 # Left as it is, by an error of its own, of WhatsApp's or of ours; by its name an admin can have any of it tried again.
 NOT_CARRIED = "state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
+OUT = NOT_CARRIED
 IN = f"{NOT_CARRIED} AND NOT (state = 'kept' AND {TOLD})"
+# Of deliveries that were set aside.
+REJECTED = "retried_at IS NULL AND sealed IS NOT NULL"

@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from bridge.relay import failed
 from bridge.relay.lanes import Alarm, GiveUp, Lanes, Work
 from bridge.relay.queues import INBOX, OUTBOX, Queue
 from bridge.sealing import Seal
@@ -79,14 +80,14 @@ KEEP_REACTION = """
     INSERT INTO reaction (number_id, target, sender, event_id) VALUES ($1, $2, $3, $4)
     ON CONFLICT (number_id, target, sender) DO UPDATE SET event_id = excluded.event_id
 """
-COUNTS = """
+COUNTS = f"""
     SELECT (SELECT count(*) FROM inbox WHERE state IN ('waiting', 'aside')) AS in_waiting,
-           (SELECT count(*) FROM inbox WHERE state = 'kept' AND problem IS NOT NULL) AS in_not_understood,
-           (SELECT count(*) FROM inbox WHERE state = 'failed' AND problem IS NOT NULL) AS in_failed,
+           (SELECT count(*) FROM inbox WHERE {failed.IN} AND state = 'kept') AS in_not_understood,
+           (SELECT count(*) FROM inbox WHERE {failed.IN} AND state = 'failed') AS in_failed,
            (SELECT count(*) FROM outbox WHERE state IN ('waiting', 'aside')) AS out_waiting,
-           (SELECT count(*) FROM outbox WHERE state IN ('failed', 'kept') AND problem IS NOT NULL) AS out_failed,
-           (SELECT count(*) FROM rejected) AS deliveries_rejected
-"""
+           (SELECT count(*) FROM outbox WHERE {failed.OUT}) AS out_failed,
+           (SELECT count(*) FROM rejected WHERE {failed.REJECTED}) AS deliveries_rejected
+"""  # noqa: S608 - our own constants
 
 
 async def quiet(alarm: Alarm) -> None:
@@ -217,7 +218,7 @@ class Relay:
             await self._pool.execute(KEEP_REACTION, *place, event_id)
 
     async def counts(self) -> dict[str, int]:
-        """How many things wait, were kept without being carried over, or failed."""
+        """How many things wait, could not be understood, or failed."""
         row = await self._pool.fetchrow(COUNTS)
         return dict(row) if row else {}
 

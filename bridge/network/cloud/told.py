@@ -56,7 +56,7 @@ def receipt(change: dict[str, Any]) -> Receipt:
 
 def contact(change: dict[str, Any]) -> ContactSynced:
     """A contact of the business phone. Raises NotUnderstood."""
-    item, value = _parts(change)
+    item, _ = _parts(change)
     card = item.get("contact")
     wa_id = "".join(letter for letter in words(card, "phone_number", "wa_id") if letter.isdecimal())
     if not wa_id:
@@ -69,7 +69,7 @@ def contact(change: dict[str, Any]) -> ContactSynced:
 
 def group(change: dict[str, Any]) -> GroupChanged:
     """Something about a group. Raises NotUnderstood."""
-    item, value = _parts(change)
+    item, _ = _parts(change)
     group_id, kind = words(item, "group_id"), words(item, "type")
     if not group_id or not number_of(change):
         raise NotUnderstood("the news of a group names no group, or no number")
@@ -115,7 +115,7 @@ def account(change: dict[str, Any]) -> AccountChanged:
 
 def problem(change: dict[str, Any]) -> NumberProblem:
     """An error of no message in particular. Raises NotUnderstood."""
-    item, value = _parts(change)
+    item, _ = _parts(change)
     told = known(Problem, item) or Problem(title=words(item, "title", "message") or "?")
     refused = change.get("kind") == "history_errors"
     return NumberProblem(
@@ -131,7 +131,7 @@ def problem(change: dict[str, Any]) -> NumberProblem:
 
 def progress(change: dict[str, Any]) -> HistoryProgress:
     """How far WhatsApp is in telling what was said before. Raises NotUnderstood."""
-    item, value = _parts(change)
+    item, _ = _parts(change)
     about = item.get("metadata")
 
     def number(name: str) -> int:

@@ -477,6 +477,33 @@ async def test_what_the_room_was_told_of_and_is_final_rings_no_longer_and_is_not
     assert await bureau.relay.event_of(NUMBER, "reactie|1") is None
 
 
+async def test_what_failed_is_as_much_wherever_it_is_told(bureau: Bureau):
+    words = ("mislukt", "raar", "verteld", "niets", "vergeten", "wacht")
+    await bureau.relay.take_in([(f"message|{NUMBER}|{word}", f"{NUMBER}|316", {}) for word in words])
+    await bureau.relay.take_out([{"event_id": f"${word}", "room_id": "!een"} for word in ("mislukt", "vergeten", "gedaan")])
+    await bureau.relay.carried(NUMBER, "verteld", "!een", "$notice")
+    await bureau.pool.execute("UPDATE inbox SET state = 'kept', problem = 'x' WHERE id <> 6")
+    await bureau.pool.execute("UPDATE inbox SET problem = NULL WHERE id = 4")
+    await bureau.pool.execute("UPDATE inbox SET state = 'failed' WHERE id IN (1, 5)")
+    await bureau.pool.execute("UPDATE outbox SET state = 'failed', problem = 'x' WHERE id < 3")
+    for table in ("inbox", "outbox"):
+        await bureau.pool.execute(f"UPDATE {table} SET sealed = NULL WHERE {table}::text ~ 'vergeten'")
+    for raw in (b"a", b"b"):
+        await bureau.relay.reject(raw, "no changes", [""])
+    await bureau.pool.execute("UPDATE rejected SET retried_at = now() WHERE id = 1")
+    await bureau.watch.look()
+    listed = [row["item"] for row in (await bureau.ask("/failed"))["failed"]]
+    assert sorted(listed) == ["delivery-2", "in-1", "in-2", "out-1"]
+    told = await bureau.relay.counts()
+    assert told == (await bureau.ask("/health"))["waiting"]
+    assert told == {
+        "in_waiting": 1, "in_not_understood": 1, "in_failed": 1, "out_waiting": 1, "out_failed": 1, "deliveries_rejected": 1,
+    }  # fmt: skip
+    assert {alarm.kind: alarm.count for alarm in await bureau.alarms.open()} == {"poison": 2, "rejected-delivery": 1}
+    assert [await bureau.office.retry(item) for item in ("in-1", "in-2", "out-1")] == [1, 1, 1]
+    assert await bureau.office.retry() == 0
+
+
 async def test_what_came_for_an_unknown_number_is_carried_over_once_it_is_assigned(bureau: Bureau):
     await bureau.second_account()
     await bureau.office.connect("200", "token-twee", "", "", ADMIN)
