@@ -276,11 +276,15 @@ class Administration:
         return await assigning.failed(self._pool)
 
     async def retry(self, item: str = "") -> int:
-        """Try again what failed, one (`in-12`, `out-3`, `delivery-4`) or all; returns how many. Raises Refusal."""
-        done = await assigning.retry(self._pool, self._seal, self._relay, item)
+        """Try again what failed, one (`in-12`, `out-3`, `delivery-4`) or all of WhatsApp's; returns how many. Raises Refusal."""
+        done = await assigning.retry(self._pool, self._seal, self._relay, self._numbers, item)
         if item and not done:
-            raise Refusal(f"{_shown(item)} is er niet.", f"There is no {_shown(item)}.", 404)
-        if not item:
+            raise Refusal(
+                f"{_shown(item)} is er niet, of er is niets van over te brengen.",
+                f"There is no {_shown(item)}, or nothing of it can be carried over.",
+                404,
+            )
+        if not item or not (await self._relay.counts())["out_failed"]:
             await self._alarms.clear("poison", "outbox")
         await self._watch.look()
         return done
@@ -295,7 +299,7 @@ class Administration:
         """How every number is, what is interrupted, what an admin must look at."""
         last = self._watch.last
         numbers = [(n, last[n.id][1] if n.id in last else None, last[n.id][0] if n.id in last else None) for n in self.numbers()]
-        return Health(numbers, await self._interruptions.open(), await self._alarms.open(), await assigning.waiting(self._pool))
+        return Health(numbers, await self._interruptions.open(), await self._alarms.open(), await self._relay.counts())
 
     async def interruptions(self, number_id: str = "") -> list[Interruption]:
         """The intervals that were not covered, the newest first."""

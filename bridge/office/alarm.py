@@ -35,8 +35,8 @@ TOLD = "UPDATE alarm SET told = $2 WHERE id = $1 AND since = $3"
 
 KINDS = {
     "poison": (
-        "berichten konden niet worden overgebracht; ze zijn bewaard. Bekijk het logboek, en stuur: opnieuw",
-        "messages could not be carried over; they have been kept. Look at the log, and send: retry",
+        "berichten konden niet worden overgebracht; ze zijn bewaard. Stuur opnieuw (van WhatsApp) of opnieuw out-… (erheen)",
+        "messages could not be carried over; they have been kept. Send retry (from WhatsApp) or retry out-… (to it)",
     ),
     "unknown-number": (
         "WhatsApp levert berichten af voor een nummer dat de brug niet bedient; ze zijn bewaard. Wijs het nummer toe",

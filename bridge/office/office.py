@@ -26,6 +26,7 @@ from bridge.office.linked import Linked
 from bridge.office.management import Management
 from bridge.office.provisioning import Provisioning
 from bridge.office.pulse import Pulse
+from bridge.office.retention import forget
 from bridge.office.token_page import TokenPage
 from bridge.office.watch import Watch
 from bridge.portal.portal import Portals
@@ -80,6 +81,7 @@ class Office:
         """Watch, tell, answer; and serve the API, where a token is set for it."""
         async with self._serving_api(), asyncio.TaskGroup() as tasks:
             tasks.create_task(self.watch.run(stop))
+            tasks.create_task(forget(self._pool, self._settings.keep_failed_days, stop))
             tasks.create_task(self.management.run(self._desk.answer, stop))
             yield
 

@@ -450,6 +450,60 @@ async def test_what_failed_is_listed_without_its_content_and_can_be_tried_again(
     assert "is er niet" in await bureau.say("opnieuw in-999")
 
 
+async def test_what_could_not_be_sent_to_a_contact_is_sent_after_all_by_name_only(bureau: Bureau):
+    await bureau.relay.take_out([{"event_id": f"${word}", "room_id": "!een", "body": word} for word in ("oud", "ander")])
+    await bureau.pool.execute("UPDATE outbox SET state = 'failed', problem = 'het nummer is gepauzeerd'")
+    [other, old] = sorted((row["item"] for row in (await bureau.ask("/failed"))["failed"]), reverse=True)
+    assert await bureau.say("opnieuw") == "0 keer opnieuw in de wachtrij gezet."
+    assert await bureau.ask("/failed/retry", {}) == {"done": 0}
+    assert {row["state"] for row in await bureau.pool.fetch("SELECT state FROM outbox")} == {"failed"}
+    assert await bureau.say(f"opnieuw {old}") == "1 keer opnieuw in de wachtrij gezet."
+    states = [row["state"] for row in await bureau.pool.fetch("SELECT state FROM outbox ORDER BY id")]
+    assert (states, other) == (["waiting", "failed"], "out-2")
+
+
+async def test_what_the_room_was_told_of_and_is_final_rings_no_longer_and_is_not_told_again(bureau: Bureau):
+    for word in ("reactie", "raar"):
+        await bureau.relay.take_in([(f"message|{NUMBER}|{word}|1", f"{NUMBER}|316", {"text": word})])
+    await bureau.pool.execute("UPDATE inbox SET state = 'kept', problem = 'het bericht is er niet'")
+    await bureau.relay.carried(NUMBER, "reactie|1", "!een", "$notice")
+    await bureau.watch.look()
+    assert [(alarm.kind, alarm.count) for alarm in await bureau.alarms.open()] == [("poison", 1)]
+    assert await bureau.say("opnieuw") == "1 keer opnieuw in de wachtrij gezet."
+    assert [row["state"] for row in await bureau.pool.fetch("SELECT state FROM inbox ORDER BY id")] == ["kept", "waiting"]
+    assert await bureau.relay.event_of(NUMBER, "reactie|1") == "$notice"
+    assert await bureau.alarms.open() == []
+    assert await bureau.say("opnieuw in-1") == "1 keer opnieuw in de wachtrij gezet."  # an admin who means it
+    assert await bureau.relay.event_of(NUMBER, "reactie|1") is None
+
+
+async def test_what_failed_is_as_much_wherever_it_is_told(bureau: Bureau):
+    words = ("mislukt", "raar", "verteld", "niets", "vergeten", "wacht")
+    await bureau.relay.take_in([(f"message|{NUMBER}|{word}", f"{NUMBER}|316", {}) for word in words])
+    await bureau.relay.take_out([{"event_id": f"${word}", "room_id": "!een"} for word in ("mislukt", "vergeten", "gedaan")])
+    await bureau.relay.carried(NUMBER, "verteld", "!een", "$notice")
+    await bureau.pool.execute("UPDATE inbox SET state = 'kept', problem = 'x' WHERE id <> 6")
+    await bureau.pool.execute("UPDATE inbox SET problem = NULL WHERE id = 4")
+    await bureau.pool.execute("UPDATE inbox SET state = 'failed' WHERE id IN (1, 5)")
+    await bureau.pool.execute("UPDATE outbox SET state = 'failed', problem = 'x' WHERE id < 3")
+    for table in ("inbox", "outbox"):
+        await bureau.pool.execute(f"UPDATE {table} SET sealed = NULL WHERE {table}::text ~ 'vergeten'")
+    for raw in (b"a", b"b"):
+        await bureau.relay.reject(raw, "no changes", [""])
+    await bureau.pool.execute("UPDATE rejected SET retried_at = now() WHERE id = 1")
+    await bureau.watch.look()
+    listed = [row["item"] for row in (await bureau.ask("/failed"))["failed"]]
+    assert sorted(listed) == ["delivery-2", "in-1", "in-2", "out-1"]
+    told = await bureau.relay.counts()
+    assert told == (await bureau.ask("/health"))["waiting"]
+    assert told == {
+        "in_waiting": 1, "in_not_understood": 1, "in_failed": 1, "out_waiting": 1, "out_failed": 1, "deliveries_rejected": 1,
+    }  # fmt: skip
+    assert {alarm.kind: alarm.count for alarm in await bureau.alarms.open()} == {"poison": 2, "rejected-delivery": 1}
+    assert [await bureau.office.retry(item) for item in ("in-1", "in-2", "out-1")] == [1, 1, 1]
+    assert await bureau.office.retry() == 0
+
+
 async def test_what_came_for_an_unknown_number_is_carried_over_once_it_is_assigned(bureau: Bureau):
     await bureau.second_account()
     await bureau.office.connect("200", "token-twee", "", "", ADMIN)
@@ -465,15 +519,17 @@ async def test_a_delivery_set_aside_is_taken_after_all_when_an_admin_says_so(bur
     told = {"from": "316", "id": "w9", "type": "text", "timestamp": "1700000000", "text": {"body": "oud"}}
     value = {"metadata": {"phone_number_id": NUMBER}, "messages": [told]}
     raw = json.dumps({"entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]}).encode()
-    await bureau.relay.reject(raw, "older than bridge.replay_days")
-    await bureau.relay.reject(b"{", "JSONDecodeError")
-    await bureau.relay.reject(raw.replace(b"w9", b"w10"), "of another account than its signer's")
+    await bureau.relay.reject(raw, "older than bridge.replay_days", [""])
+    await bureau.relay.reject(b"{", "JSONDecodeError", [""])
+    await bureau.relay.reject(raw.replace(b"w9", b"w10"), "of another account than its signer's", ["B"])
     await bureau.watch.look()
     assert [alarm.count for alarm in await bureau.alarms.open()] == [3]
-    assert "2 " in await bureau.say("opnieuw")
+    assert "1 " in await bureau.say("opnieuw")
     assert [row["dedupe"] for row in await bureau.pool.fetch("SELECT dedupe FROM inbox")] == [f"message|{NUMBER}|w9"]
-    assert [alarm.count for alarm in await bureau.alarms.open()] == [1]  # another account's word: by name only
-    [foreign] = (await bureau.ask("/failed"))["failed"]
+    # What can't be read stays; another account's word is taken by name only.
+    assert [alarm.count for alarm in await bureau.alarms.open()] == [2]
+    [foreign, unread] = (await bureau.ask("/failed"))["failed"]
+    assert "is er niet" in await bureau.say(f"opnieuw {unread['item']}")
     await bureau.say(f"retry {foreign['item']}")
     assert await bureau.pool.fetchval("SELECT count(*) FROM inbox") == 2
 
