@@ -104,7 +104,7 @@ class Meeting:
     async def group(self, number_id: str, group: str, ghosts: list[Account]) -> Portal:
         """The room of a group, with these people in it."""
         async with self._portals.lock(number_id, f"group|{group}"):
-            portal = await self._portals.find_group(number_id, group)
+            portal = await self._portals.find_group(number_id, self._numbers.official(number_id), group)
             subject, description = await self._portals.about(portal) if portal is not None else ("", "")
             name = subject or f"Groep · Group {group[-6:]}"
             conversation = self._portals.conversation(number_id, group, name, group=True, description=description)
@@ -122,7 +122,8 @@ class Meeting:
             return
         async with self._portals.lock(number_id, str(person.id)):
             pass  # a room in the making is there after this
-        if await self._portals.find(number_id, person.id, await self._persons.ever(person)):
+        official = self._numbers.official(number_id)
+        if await self._portals.find(number_id, official, person.id, await self._persons.ever(person)):
             await self._with(number_id, person, await self._ghosts.of(person))
 
     async def mentioned(self, said: Incoming) -> dict[str, tuple[str, str]]:
@@ -172,9 +173,10 @@ class Meeting:
     async def _with(self, number_id: str, person: Person, ghost: Account) -> Portal:
         """The room of the conversation with somebody, up to date with what they are called."""
         async with self._portals.lock(number_id, str(person.id)):
-            portal = await self._portals.find(number_id, person.id)
+            official = self._numbers.official(number_id)
+            portal = await self._portals.find(number_id, official, person.id)
             if portal is None:
-                portal = await self._portals.find(number_id, person.id, await self._persons.ever(person))
+                portal = await self._portals.find(number_id, official, person.id, await self._persons.ever(person))
             contact = person.named.address or (portal.contact if portal is not None else "")
             name = await self._address_book.name(number_id, person.named.wa_id) or shown(person)
             conversation = self._portals.conversation(number_id, contact, name)

@@ -42,7 +42,7 @@ LABEL = "UPDATE number SET label = $2 WHERE number_id = $1"
 DUE = f"""
     UPDATE inbox SET due_at = now(), waits_since = NULL, attempts = 0 WHERE state IN ('waiting', 'aside') AND {INBOX.number} = $1
 """  # noqa: S608 - our own constant
-PORTALS = "SELECT room_id FROM portal WHERE number_id = $1 AND closed_at IS NULL"
+PORTALS = "SELECT room_id FROM portal WHERE number_id = $1 AND official = $2 AND closed_at IS NULL"
 
 Room = Callable[[str, str, bool], Awaitable[None]]
 """Seat a person in a room (room id, user id, True), or take the person's seat away."""
@@ -184,8 +184,7 @@ class Administration:
                 await connection.execute(LABEL, number_id, label)
             if former != official:
                 await assigning.give(connection, number_id, official, by)
-                if former:
-                    await connection.execute(assigning.CLOSE_PORTALS, number_id)
+                await connection.execute(assigning.CLOSE_PORTALS, number_id)
         await self._reload()
         if known is None:
             await self.retry_unknown(number_id)
@@ -228,7 +227,7 @@ class Administration:
             raise Refusal("Het nummer is al van deze persoon.", "The number is this person's already.", 409)
         await assigning.add_colleague(self._pool, number.id, user_id, by)
         await self._reload()
-        for row in await self._pool.fetch(PORTALS, number.id):
+        for row in await self._pool.fetch(PORTALS, number.id, number.official):
             await self._room(row["room_id"], user_id, True)
         return self.number(number.id)
 
@@ -239,7 +238,7 @@ class Administration:
             raise Refusal("Dat is geen collega bij dit nummer.", "That is no colleague at this number.", 404)
         await assigning.remove_colleague(self._pool, number.id, user_id, by)
         await self._reload()
-        for row in await self._pool.fetch(PORTALS, number.id):
+        for row in await self._pool.fetch(PORTALS, number.id, number.official):
             await self._room(row["room_id"], user_id, False)
         return self.number(number.id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ class Room:
 
     state: dict[tuple[str, str], Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
+    maker: str = ""
 
     def member(self, user: str, membership: str) -> None:
         self.state["m.room.member", user] = {"membership": membership}
@@ -45,6 +46,7 @@ class Homeserver:
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: list[bytes] = field(default_factory=list)
     txns: dict[tuple[str, str], str] = field(default_factory=dict)
+    made: Callable[[], Awaitable[int]] | None = None  # called when a room was made; returns the status that is answered
 
     async def handle(self, request: web.Request) -> web.Response:
         user, raw = request.query.get("user_id", ""), await request.read()
@@ -65,14 +67,16 @@ class Homeserver:
                 ]
                 return web.json_response({"joined_rooms": there})
             case ["createRoom"]:
-                return self._create(user, body)
+                answer = self._create(user, body)
+                status = await self.made() if self.made else 200
+                return answer if status == 200 else web.json_response({"errcode": "M_UNKNOWN"}, status=status)
             case ["rooms", room_id, *rest] if room_id in self.rooms:
                 return self._room(request, self.rooms[room_id], user, body, rest)
         return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
 
     def _create(self, user: str, body: dict[str, Any]) -> web.Response:
         room_id = f"!{len(self.rooms)}:x"
-        room = self.rooms[room_id] = Room()
+        room = self.rooms[room_id] = Room(maker=user)
         room.state["m.room.create", ""] = body["creation_content"]
         room.state["m.room.name", ""] = {"name": body["name"]}
         room.state["m.room.topic", ""] = {"topic": body["topic"]}
@@ -98,6 +102,8 @@ class Homeserver:
                 room.member(user, move)
             case ["invite"]:
                 room.member(body["user_id"], "invite")
+            case ["state", "m.room.create"] if request.query.get("format") == "event":
+                return web.json_response({"sender": room.maker, "content": room.state["m.room.create", ""]})
             case ["state", kind, *key]:
                 place = kind, "/".join(key)
                 if request.method == "GET":

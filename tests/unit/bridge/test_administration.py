@@ -81,6 +81,10 @@ class Bureau:
         number = {"id": "777", "display_phone_number": "+31 97 0102 09999"}
         await self.sim.ask("/sim/accounts", NEW | {"numbers": [number]})
 
+    async def portal(self, room_id: str, official: str) -> None:
+        query = "INSERT INTO portal (room_id, number_id, contact, encrypted, official) VALUES ($1, $2, $1, true, $3)"
+        await self.pool.execute(query, room_id, NUMBER, official)
+
     async def causes(self) -> set[str]:
         return {one.cause for one in await self.interruptions.open()}
 
@@ -192,7 +196,8 @@ async def test_a_token_that_whatsapp_refuses_replaces_nothing(bureau: Bureau):
 
 
 async def test_a_colleague_is_seated_in_the_rooms_that_there_are_and_loses_the_seat(bureau: Bureau):
-    await bureau.pool.execute("INSERT INTO portal VALUES ('!een', $1, '316', true)", NUMBER)
+    await bureau.portal("!een", MINISTER)
+    await bureau.portal("!vroeger", "@vroeger:rijk")
     await bureau.say(f"collega erbij +31 97 0102 03040 {OTHER}")
     assert bureau.numbers.officials(NUMBER) == {MINISTER, OTHER}
     await bureau.say(f"colleague remove {NUMBER} {OTHER}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from mautrix.errors import MatrixRequestError
 from mautrix.util.async_db import Database
 
 from bridge.accounts import Accounts
@@ -26,6 +28,7 @@ from bridge.arriving.rendering import SOURCE
 from bridge.network import ContactSynced, GroupChanged, Media, NetworkError, NotYet
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
+from bridge.office import assigning
 from bridge.portal.portal import Portals
 from bridge.relay.relay import Relay
 from bridge.sealing import Seal
@@ -60,6 +63,8 @@ class Half:
     whatsapp: WhatsApp
     arriving: Arriving
     late: MissingFiles
+    numbers: Numbers
+    seal: Seal
     count: int = 0
     changes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -86,6 +91,13 @@ class Half:
         )
         await self.tell(messages=[message], contacts=[person], number=number)
         return message["id"]
+
+    async def give(self, official: str, number: str = "106") -> None:
+        """The number is another official's from now on."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await assigning.give(connection, number, official, "test")
+            await connection.execute(assigning.CLOSE_PORTALS, number)
+        await self.numbers.load(self.pool, self.seal)
 
     @property
     def rooms(self) -> list[Room]:
@@ -115,8 +127,21 @@ async def half(bridge_url: str, tmp_path) -> AsyncIterator[Half]:
         relay = Relay(pool, seal)
         arriving = Arriving(settings, served, accounts, portals, relay, whatsapp, meeting, files, late, handlers)
         await accounts.bot.register()
-        yield Half(pool, matrix, whatsapp, arriving, late)
+        await assigning.take_over(pool, settings.numbers, "")
+        await served.load(pool, seal)
+        yield Half(pool, matrix, whatsapp, arriving, late, served, seal)
         await accounts.close()
+
+
+def later() -> str:
+    """A time after all that happened, as WhatsApp writes it."""
+    return str(int(time.time()) + 1)
+
+
+def officials(room: Room) -> set[str]:
+    """Whose room it is by what it says of itself and by who is in it."""
+    there = {key for kind, key in room.state if kind == "m.room.member" and not key.startswith("@whatsapp")}
+    return there | {room.state["m.bridge", "x/griffier-whatsapp"]["nl.griffier.official"]}
 
 
 def echo(half: Half, contact: str, message: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +166,52 @@ async def test_a_conversation_is_one_private_room_that_says_what_it_is(half):
         "com.beeper.bridge.identifiers": ["tel:+31611"],
     }
     assert [event["ts"] for event in room.events] == [str((START + n) * 1000) for n in (1, 2)]
+
+
+async def test_a_room_in_the_making_when_its_number_is_given_away_is_never_the_next_officials(half):
+    async def meanwhile() -> int:
+        half.matrix.made = None
+        await half.give(OTHER)
+        return 200
+
+    half.matrix.made = meanwhile
+    await half.text("31611", "aan de eerste")
+    await half.text("31611", "aan de tweede", timestamp=later())
+    first, second = half.rooms
+    assert (officials(first), officials(second)) == ({MINISTER}, {OTHER})
+    assert second.said() == ["aan de tweede"]
+    assert await half.pool.fetch("SELECT room_id FROM portal WHERE closed_at IS NULL") == [("!1:x",)]
+
+
+async def test_a_room_made_before_a_crash_is_used_again_but_not_for_another_official(half):
+    async def crash() -> int:
+        return 500
+
+    half.matrix.made = crash
+    with pytest.raises(MatrixRequestError):
+        await half.text("31611", "een")
+    half.matrix.made = None
+    await half.text("31611", "een")
+    assert (len(half.rooms), half.rooms[0].said()) == (1, ["een"])
+    half.matrix.made = crash
+    with pytest.raises(MatrixRequestError):
+        await half.text("31622", "twee")
+    half.matrix.made = None
+    await half.give(OTHER)
+    await half.text("31622", "aan een ander", timestamp=later())
+    assert (len(half.rooms), officials(half.rooms[1]), officials(half.rooms[2])) == (3, {MINISTER}, {OTHER})
+    assert half.rooms[2].said() == ["aan een ander"]
+
+
+async def test_a_room_that_somebody_else_has_made_is_never_taken_for_one_of_the_bridges(half):
+    await half.text("31611", "een")
+    [room] = half.rooms
+    planted = half.matrix.rooms["!kwaad:x"] = Room(dict(room.state), maker="@kwaad:x")
+    await half.pool.execute("DELETE FROM portal")
+    del half.matrix.rooms["!0:x"]
+    await half.pool.execute("INSERT INTO portal_begun VALUES ('106', '31611')")
+    await half.text("31611", "twee")
+    assert (planted.said(), half.rooms[1].said()) == ([], ["twee"])
 
 
 async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_anothers(half):
