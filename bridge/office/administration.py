@@ -286,7 +286,7 @@ class Administration:
 
     async def retry_unknown(self, number_id: str) -> int:
         """Carry over after all what came for a number before we served it."""
-        done = await assigning.retry_of(self._pool, self._relay, number_id)
+        done = await assigning.retry_of(self._pool, self._relay, self._numbers, number_id)
         await self._alarms.clear("unknown-number", number_id)
         return done
 

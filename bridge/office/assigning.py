@@ -10,6 +10,7 @@ import asyncpg
 from cryptography.exceptions import InvalidTag
 
 from bridge.network.cloud import delivery
+from bridge.numbers import Numbers
 from bridge.origin import FOREIGN
 from bridge.relay.queues import INBOX, OUTBOX
 from bridge.relay.relay import Relay
@@ -60,7 +61,10 @@ FORGET = """
 """
 FIND_IN = "SELECT id FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
 FIND_OUT = "SELECT id FROM outbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
-OF_NUMBER = f" AND {INBOX.number} = $1"
+FIND_OF = f"""
+    SELECT id, arrived_at FROM inbox
+    WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL AND {INBOX.number} = $1
+"""  # noqa: S608
 # What an account said of another's numbers is taken only by name, never with all the rest.
 REJECTED = """
     SELECT id, sealed FROM rejected WHERE retried_at IS NULL AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
@@ -156,9 +160,13 @@ async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, item: str) -> int:
     return done
 
 
-async def retry_of(pool: asyncpg.Pool, relay: Relay, number_id: str) -> int:
-    """Put everything that failed for one number back in its line."""
-    return await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN + OF_NUMBER, number_id)], None)
+async def retry_of(pool: asyncpg.Pool, relay: Relay, numbers: Numbers, number_id: str) -> int:
+    """Put everything that failed for one number back in its line, but what came when it was another official's or nobody's."""
+    own = numbers.official(number_id)
+    rows = await pool.fetch(FIND_OF, number_id)
+    return await _retry_in(
+        pool, relay, [row["id"] for row in rows if numbers.official_at(number_id, row["arrived_at"]) == own], None
+    )
 
 
 async def _retry_in(pool: asyncpg.Pool, relay: Relay, found: list[int], which: list[int] | None) -> int:

@@ -29,12 +29,13 @@ BY_ROOM = f"SELECT {COLUMNS} FROM portal WHERE room_id = $1"  # noqa: S608 - our
 FIND = f"""
     SELECT {COLUMNS} FROM portal
     WHERE number_id = $1 AND official = $2 AND (person = $3 OR person IN (SELECT id FROM person WHERE merged_into = $3))
-      AND closed_at IS NULL
-    ORDER BY made_at, room_id LIMIT 1
+      AND (closed_at IS NULL OR ($4 AND NOT ended))
+    ORDER BY closed_at DESC NULLS FIRST, made_at, room_id LIMIT 1
 """  # noqa: S608
 FIND_GROUP = f"""
     SELECT {COLUMNS} FROM portal
-    WHERE number_id = $1 AND official = $2 AND contact = $3 AND is_group AND closed_at IS NULL
+    WHERE number_id = $1 AND official = $2 AND contact = $3 AND is_group AND (closed_at IS NULL OR ($4 AND NOT ended))
+    ORDER BY closed_at DESC NULLS FIRST, made_at, room_id LIMIT 1
 """  # noqa: S608
 # A room from before people were sets of names belongs to whoever had its number or id.
 ADOPT = f"""
@@ -107,15 +108,18 @@ class Portals:
         return Portal(**row) if row else None
 
     async def find(self, number_id: str, official: str, person: int, ever: Sequence[str] = ()) -> Portal | None:
-        """The open room of an official's conversation with a person; `ever` is every number and id that was the person's."""
-        row = await self._pool.fetchrow(FIND, number_id, official, person)
+        """The room of an official's conversation with a person; `ever` is every number and id that was the person's.
+
+        An open one, or of a former official the last.
+        """
+        row = await self._pool.fetchrow(FIND, number_id, official, person, self._is_former(number_id, official))
         if row is None and ever:
             row = await self._pool.fetchrow(ADOPT, number_id, official, person, list(ever))
         return Portal(**row) if row else None
 
     async def find_group(self, number_id: str, official: str, group: str) -> Portal | None:
-        """The open room of an official's group."""
-        row = await self._pool.fetchrow(FIND_GROUP, number_id, official, column(group))
+        """The room of an official's group: an open one, or of a former official the last."""
+        row = await self._pool.fetchrow(FIND_GROUP, number_id, official, column(group), self._is_former(number_id, official))
         return Portal(**row) if row else None
 
     def lock(self, number_id: str, whose: str) -> asyncio.Lock:
@@ -126,6 +130,8 @@ class Portals:
 
     async def make(self, number_id: str, contact: str, conversation: Conversation, person: int | None, ghosts: Sequence[Account]) -> Portal:  # fmt: skip  # noqa: E501
         """Make the room of a conversation, private to its officials. Raises MatrixRequestError."""
+        former = self._is_former(number_id, conversation.official)
+        people = {conversation.official} if former else self._numbers.officials(number_id)
         initial = [
             {"type": kind, "state_key": key, "content": content}
             for (kind, key), content in conversation.state(self._key).items()
@@ -144,7 +150,7 @@ class Portals:
             "visibility": "private",
             "name": state["m.room.name", ""]["name"],
             "topic": state["m.room.topic", ""]["topic"],
-            "invite": [*sorted(self._numbers.officials(number_id)), *(ghost.user_id for ghost in ghosts)],
+            "invite": [*sorted(people), *(ghost.user_id for ghost in ghosts)],
             "initial_state": initial,
             "power_level_content_override": {"users": power},
             "creation_content": {"m.federate": False},
@@ -162,7 +168,7 @@ class Portals:
         made = Portal(
             room_id, number_id, column(contact), self._settings.encryption, person, conversation.group, 0, conversation.official
         )
-        given = made.official != self._numbers.official(number_id)  # meanwhile, or before
+        given = self._is_former(number_id, made.official)
         async with self._pool.acquire() as connection, connection.transaction():
             if not given:
                 await connection.execute(FREE, number_id, made.contact, room_id)
@@ -306,16 +312,20 @@ class Portals:
         return await sender.send(room_id, kind, content, txn, at)
 
     def conversation(
-        self, number_id: str, contact: str, name: str, *, group: bool = False, description: str = ""
+        self, number_id: str, official: str, contact: str, name: str, *, group: bool = False, description: str = ""
     ) -> Conversation:
-        """What the room of a conversation says of itself. Raises NotUnderstood for a number that we don't serve."""
+        """What the room of an official's conversation says of itself. Raises NotUnderstood for a number that we don't serve."""
         number = self._numbers.of(number_id)
         if number is None:
             raise NotUnderstood(f"the number {number_id} is not configured: add it to bridge.numbers")
         display = number.display_phone_number
-        several = self._numbers.several(number.official)
+        several = self._numbers.several(official)
         label = (getattr(number, "label", "") or display) if several else ""
-        return Conversation(self._settings.bot, number.official, display, contact, name, label, group, description)
+        return Conversation(self._settings.bot, official, display, contact, name, label, group, description)
+
+    def _is_former(self, number_id: str, official: str) -> bool:
+        """Whether a number was an official's, and is no longer."""
+        return official != self._numbers.official(number_id)
 
     @property
     def _key(self) -> str:

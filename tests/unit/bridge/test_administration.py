@@ -466,6 +466,21 @@ async def test_what_came_for_an_unknown_number_is_carried_over_once_it_is_assign
     assert await bureau.alarms.open() == []
 
 
+async def test_what_came_for_a_former_official_is_not_carried_over_when_the_number_is_assigned_again(bureau: Bureau):
+    await bureau.relay.take_in([(f"message|{NUMBER}|w{n}", f"{NUMBER}|316", {}) for n in (1, 2)])
+    await bureau.pool.execute("UPDATE inbox SET state = 'failed', problem = 'kon niet'")
+    await bureau.pool.execute("UPDATE assignment SET valid_from = now() - interval '9 days'")
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() - interval '3 days' WHERE dedupe LIKE '%w1'")
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() - interval '1 day' WHERE dedupe LIKE '%w2'")  # nobody's
+    await bureau.office.remove(NUMBER, ADMIN)
+    await bureau.pool.execute("UPDATE assignment SET valid_until = now() - interval '2 days'")
+    await bureau.office.assign(NUMBER, OTHER, ADMIN)
+    assert await bureau.pool.fetchval("SELECT count(*) FROM inbox WHERE state = 'waiting'") == 0
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() + interval '1 second' WHERE dedupe LIKE '%w2'")
+    await bureau.office.retry_unknown(NUMBER)
+    assert await bureau.pool.fetch("SELECT dedupe FROM inbox WHERE state = 'waiting'") == [(f"message|{NUMBER}|w2",)]
+
+
 async def test_a_delivery_set_aside_is_taken_after_all_when_an_admin_says_so(bureau: Bureau):
     told = {"from": "316", "id": "w9", "type": "text", "timestamp": "1700000000", "text": {"body": "oud"}}
     value = {"metadata": {"phone_number_id": NUMBER}, "messages": [told]}

@@ -25,7 +25,7 @@ from bridge.arriving.meeting import Meeting
 from bridge.arriving.missing import MissingFiles
 from bridge.arriving.persons import Persons
 from bridge.arriving.rendering import SOURCE
-from bridge.network import ContactSynced, GroupChanged, Media, NetworkError, NotYet
+from bridge.network import ContactSynced, GroupChanged, Media, NetworkError, NotUnderstood, NotYet
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
 from bridge.office import assigning
@@ -212,6 +212,45 @@ async def test_a_room_that_somebody_else_has_made_is_never_taken_for_one_of_the_
     await half.pool.execute("INSERT INTO portal_begun VALUES ('106', '31611')")
     await half.text("31611", "twee")
     assert (planted.said(), half.rooms[1].said()) == ([], ["twee"])
+
+
+async def test_what_was_said_to_a_former_official_goes_to_their_room_and_never_to_the_next_ones(half):
+    await half.text("31611", "aan de minister")
+    await half.give(OTHER)
+    await half.text("31611", "aan de opvolger", timestamp=later())
+    await half.text("31611", "nog aan de minister")
+    await half.text("31622", "ook aan de minister")
+    typed = echo(half, "31611", {"type": "text", "text": {"body": "door de minister getypt"}})
+    await half.tell("smb_message_echoes", message_echoes=[typed])
+    first, second, third = half.rooms
+    said = "Minister De Vries (via telefoon): door de minister getypt"
+    assert (first.said(), officials(first)) == (["aan de minister", "nog aan de minister", said], {MINISTER})
+    assert (second.said(), officials(second)) == (["aan de opvolger"], {OTHER})
+    assert (third.said(), officials(third)) == (["ook aan de minister"], {MINISTER})
+    assert {event["content"][SOURCE]["official"] for event in (*first.events, *third.events)} == {MINISTER}
+    assert first.events[-1]["content"]["com.beeper.per_message_profile"]["id"] == MINISTER
+    assert await half.pool.fetch("SELECT room_id FROM portal WHERE closed_at IS NULL") == [("!1:x",)]
+    await half.text("31622", "aan de opvolger", timestamp=later())
+    assert await half.pool.fetchval("SELECT contact FROM portal WHERE closed_at IS NULL AND room_id <> '!1:x'") == "31622"
+
+
+async def test_what_was_said_while_the_number_was_nobodys_is_kept(half):
+    await half.pool.execute("UPDATE assignment SET valid_from = now() - interval '9 days'")
+    await half.pool.execute("UPDATE assignment SET valid_until = now() - interval '2 days' WHERE number_id = '106'")
+    await half.give(OTHER)
+    day_before = str(int(time.time()) - 86_400)
+    with pytest.raises(NotUnderstood, match="nobody's"):
+        await half.text("31611", "aan niemand", timestamp=day_before)
+    assert half.rooms == []
+
+
+async def test_a_group_of_a_former_official_is_not_the_next_ones(half):
+    in_group = {"type": "text", "text": {"body": "in de groep"}, "group_id": "Y2Fw"}
+    await half.tell(messages=[half.said("31611", in_group)])
+    await half.give(OTHER)
+    await half.tell(messages=[half.said("31611", in_group, timestamp=later())])
+    await half.tell(messages=[half.said("31611", in_group)])
+    assert [(officials(room), len(room.said())) for room in half.rooms] == [({MINISTER}, 2), ({OTHER}, 1)]
 
 
 async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_anothers(half):
