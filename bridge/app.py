@@ -83,7 +83,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         handlers: dict[type, Callable[[Any], Awaitable[str]]] = {
             Receipt: receipts.take,
             GroupChanged: Groups(numbers, accounts, portals, persons, ghosts, meeting, files).carry,
-            ContactSynced: Contacts(address_book, meeting).carry,
+            ContactSynced: Contacts(numbers, address_book, meeting).carry,
             **office.handlers,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)

@@ -188,7 +188,7 @@ class Meeting:
             if portal is None:
                 portal = await self._portals.find(number_id, official, person.id, await self._persons.ever(person))
             contact = person.named.address or (portal.contact if portal is not None else "")
-            name = await self._address_book.name(number_id, person.named.wa_id) or shown(person)
+            name = await self._address_book.name(number_id, person.named.wa_id, official) or shown(person)
             conversation = self._portals.conversation(number_id, official, contact, name)
             if portal is None:
                 return await self._portals.make(number_id, contact, conversation, person.id, [ghost])

@@ -7,3 +7,8 @@ UPDATE portal SET official = coalesce((
           AND CASE WHEN closed_at IS NULL THEN valid_until IS NULL ELSE valid_from <= closed_at END
         ORDER BY valid_until < closed_at, valid_from DESC LIMIT 1), '')
     WHERE official = '';
+-- The contacts on a phone are its official's.
+ALTER TABLE address_book ADD COLUMN IF NOT EXISTS official text NOT NULL DEFAULT '';
+UPDATE address_book SET official = assignment.user_id FROM assignment
+    WHERE assignment.number_id = address_book.number_id AND role = 'official' AND valid_until IS NULL
+      AND address_book.official = '';

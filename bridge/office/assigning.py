@@ -26,6 +26,7 @@ ADD = """
 """
 # Colleagues were the former official's; the new one starts with none.
 END_ALL = "UPDATE assignment SET valid_until = now(), ended_by = $2 WHERE number_id = $1 AND valid_until IS NULL"
+FORGET_NAMES = "DELETE FROM address_book WHERE number_id = $1"  # they were the former official's
 GIVE = "INSERT INTO assignment (number_id, user_id, role, set_by) VALUES ($1, $2, 'official', $3)"
 REMOVE = "UPDATE number SET removed_at = now(), removed_by = $2 WHERE number_id = $1 AND removed_at IS NULL"
 ADD_COLLEAGUE = """
@@ -106,6 +107,7 @@ async def add(connection: Any, number_id: str, waba_id: str, display: str, label
 async def give(connection: Any, number_id: str, official: str, by: str) -> None:
     """Make it an official's; its former one's assignment ends, and its colleagues'."""
     await connection.execute(END_ALL, number_id, by)
+    await connection.execute(FORGET_NAMES, number_id)
     await connection.execute(GIVE, number_id, official, by)
 
 
@@ -113,6 +115,7 @@ async def remove(connection: Any, number_id: str, by: str) -> None:
     """Serve it no longer."""
     await connection.execute(REMOVE, number_id, by)
     await connection.execute(END_ALL, number_id, by)
+    await connection.execute(FORGET_NAMES, number_id)
 
 
 async def add_colleague(pool: asyncpg.Pool, number_id: str, user_id: str, by: str) -> None:

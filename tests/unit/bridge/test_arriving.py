@@ -122,7 +122,7 @@ async def half(bridge_url: str, tmp_path) -> AsyncIterator[Half]:
         meeting = Meeting(settings, served, accounts, portals, persons, ghosts, book)
         handlers: dict[type, Any] = {
             GroupChanged: Groups(served, accounts, portals, persons, ghosts, meeting, files).carry,
-            ContactSynced: Contacts(book, meeting).carry,
+            ContactSynced: Contacts(served, book, meeting).carry,
         }
         relay = Relay(pool, seal)
         arriving = Arriving(settings, served, accounts, portals, relay, whatsapp, meeting, files, late, handlers)
@@ -262,6 +262,23 @@ async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_ano
     await half.text("31611", "nieuwe naam", name="Sam Bos", number="107")
     assert [room.state["m.room.name", ""]["name"] for room in half.rooms] == ["Kapper (WhatsApp)", "Sam Bos (WhatsApp)"]
     assert half.matrix.profiles["@whatsapp_31611:x"]["displayname"] == "Sam Bos (WA)"
+
+
+async def test_how_a_former_official_wrote_somebody_down_is_not_the_next_ones_to_see(half):
+    async def written(name: str, contact: str) -> None:
+        entry = {"type": "contact", "action": "add", "contact": {"full_name": name, "phone_number": contact}}
+        await half.tell("smb_app_state_sync", state_sync=[entry | {"metadata": {"timestamp": str(START)}}])
+
+    await written("Geliefde", "31611")
+    await half.text("31611", "hoi")
+    await half.give("@nieuw:x")
+    assert await half.pool.fetchval("SELECT count(*) FROM address_book") == 0
+    await half.text("31611", "hoi", timestamp=later())
+    await written("Burger", "31622")
+    await half.text("31622", "hoi", timestamp=later())
+    await half.text("31622", "nog aan de eerste")
+    names = [room.state["m.room.name", ""]["name"] for room in half.rooms]
+    assert names == ["Geliefde (WhatsApp)", "Sam (WhatsApp)", "Burger (WhatsApp)", "Sam (WhatsApp)"]
 
 
 async def test_another_number_goes_on_in_the_same_room_under_the_same_ghost(half):
