@@ -120,6 +120,8 @@ class Meeting:
             conversation = self._portals.conversation(number_id, official, group, name, group=True, description=description)
             if portal is None:
                 return await self._portals.make(number_id, group, conversation, None, ghosts)
+            if not portal.seated:
+                await self._portals.welcome(portal)
         if official == self._numbers.official(number_id):  # what a former official's room says stays as it was
             await self._portals.show(portal, group, conversation)
         for ghost in ghosts:
@@ -192,6 +194,8 @@ class Meeting:
             conversation = self._portals.conversation(number_id, official, contact, name)
             if portal is None:
                 return await self._portals.make(number_id, contact, conversation, person.id, [ghost])
+            if not portal.seated:
+                await self._portals.welcome(portal)
         if official == self._numbers.official(number_id):
             await self._portals.show(portal, contact, conversation)
         await self._portals.seat(portal.room_id, ghost)

@@ -1,6 +1,8 @@
 -- A room is one official's: given to another, a number's conversations begin anew, in rooms of the other's own.
 ALTER TABLE portal ADD COLUMN IF NOT EXISTS official text NOT NULL DEFAULT '';
 ALTER TABLE portal ADD COLUMN IF NOT EXISTS ended boolean NOT NULL DEFAULT false;  -- gone, or its conversation goes on in another
+-- Whether its people have been invited: they are once it is noted, so that their first words in it are heard.
+ALTER TABLE portal ADD COLUMN IF NOT EXISTS seated boolean NOT NULL DEFAULT true;
 UPDATE portal SET official = coalesce((
         SELECT user_id FROM assignment
         WHERE assignment.number_id = portal.number_id AND role = 'official'

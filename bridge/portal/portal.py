@@ -19,12 +19,13 @@ from bridge.numbers import Numbers
 from bridge.portal import emblem
 from bridge.portal.members import Members
 from bridge.portal.rooms import Conversation, timer
+from bridge.portal.seating import Seating
 from bridge.relay.relay import column
 from bridge.settings import Bridge
 
 log = logging.getLogger(__name__)
 
-COLUMNS = 'room_id, number_id, contact, encrypted, person, is_group AS "group", timer, official'
+COLUMNS = 'room_id, number_id, contact, encrypted, person, is_group AS "group", timer, official, seated'
 BY_ROOM = f"SELECT {COLUMNS} FROM portal WHERE room_id = $1"  # noqa: S608 - our own constants, here and below
 FIND = f"""
     SELECT {COLUMNS} FROM portal
@@ -48,8 +49,8 @@ BEGIN = "INSERT INTO portal_begun (number_id, contact) VALUES ($1, $2) ON CONFLI
 STRANGE = "SELECT room_id FROM unnest($1::text[]) AS room_id EXCEPT SELECT room_id FROM portal"
 ADD = """
     WITH begun AS (DELETE FROM portal_begun WHERE number_id = $2 AND contact = $3)
-    INSERT INTO portal (room_id, number_id, contact, encrypted, person, is_group, shown, official, closed_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $9 THEN now() END)
+    INSERT INTO portal (room_id, number_id, contact, encrypted, person, is_group, shown, official, closed_at, seated)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $9 THEN now() END, false)
     ON CONFLICT DO NOTHING
 """
 CLOSE = "UPDATE portal SET closed_at = coalesce(closed_at, now()), ended = true WHERE room_id = $1"
@@ -86,6 +87,7 @@ class Portal:
     group: bool = False
     timer: int = 0  # seconds that messages last; 0: they stay
     official: str = ""  # whose room it is, and stays
+    seated: bool = True  # whether its people have been invited
 
 
 class Portals:
@@ -97,6 +99,7 @@ class Portals:
         self._numbers = numbers
         self._accounts = accounts
         self.members = Members(accounts.bot)
+        self.seating = Seating(pool, numbers, accounts.bot)
         self._making: dict[tuple[str, str], asyncio.Lock] = {}
         self._emblem = ""
         self._present: set[tuple[str, str]] = set()  # (room, account) that is known to have joined
@@ -129,9 +132,10 @@ class Portals:
         return self._making.setdefault((number_id, whose), asyncio.Lock())
 
     async def make(self, number_id: str, contact: str, conversation: Conversation, person: int | None, ghosts: Sequence[Account]) -> Portal:  # fmt: skip  # noqa: E501
-        """Make the room of a conversation, private to its officials. Raises MatrixRequestError."""
-        former = self._is_former(number_id, conversation.official)
-        people = {conversation.official} if former else self._numbers.officials(number_id)
+        """Make the room of a conversation, private to its officials. Raises MatrixRequestError.
+
+        They are invited once it is noted: what they say in it at once is then said in a conversation.
+        """
         initial = [
             {"type": kind, "state_key": key, "content": content}
             for (kind, key), content in conversation.state(self._key).items()
@@ -150,7 +154,7 @@ class Portals:
             "visibility": "private",
             "name": state["m.room.name", ""]["name"],
             "topic": state["m.room.topic", ""]["topic"],
-            "invite": [*sorted(people), *(ghost.user_id for ghost in ghosts)],
+            "invite": [ghost.user_id for ghost in ghosts],
             "initial_state": initial,
             "power_level_content_override": {"users": power},
             "creation_content": {"m.federate": False},
@@ -174,7 +178,13 @@ class Portals:
                 await connection.execute(FREE, number_id, made.contact, room_id)
             parts = made.encrypted, person, made.group, conversation.digest(), made.official, given
             await connection.execute(ADD, room_id, number_id, made.contact, *parts)
+        await self.welcome(made)
         return made
+
+    async def welcome(self, portal: Portal) -> None:
+        """Invite the people of a room that has just been made. Raises MatrixRequestError."""
+        await self.seating.bring(portal.room_id)
+        self.members.changed(portal.room_id)
 
     async def _picture(self) -> str:
         """The picture that a room begins with, put on the homeserver once; a room is made without it too."""

@@ -253,6 +253,23 @@ async def test_a_group_of_a_former_official_is_not_the_next_ones(half):
     assert [(officials(room), len(room.said())) for room in half.rooms] == [({MINISTER}, 2), ({OTHER}, 1)]
 
 
+async def test_an_official_is_invited_to_a_room_only_once_it_is_known_as_a_conversation(half):
+    known: list[int] = []
+
+    async def busy(move: str) -> int:
+        known.append(await half.pool.fetchval("SELECT count(*) FROM portal"))
+        return 500
+
+    half.matrix.moved = busy
+    with pytest.raises(MatrixRequestError):
+        await half.text("31611", "een")
+    half.matrix.moved = None
+    await half.text("31611", "een")
+    [room] = half.rooms
+    assert (known, room.said(), MINISTER in officials(room)) == ([1], ["een"], True)
+    assert room.state["m.room.member", MINISTER] == {"membership": "invite"}
+
+
 async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_anothers(half):
     await half.text("31611", "hoi")
     await half.text("31611", "hallo", number="107")
