@@ -97,6 +97,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         homeserver.add_routes(
             Transactions(settings, accounts, portals.members, departing, reading, relay, office.management).routes()
         )
+        portals.seating.alarms = office.alarms
         try:
             await office.start()
             await accounts.start()
@@ -121,6 +122,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
+                tasks.create_task(portals.seating.run(stop))
         finally:
             await accounts.close()
 

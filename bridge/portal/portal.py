@@ -100,6 +100,7 @@ class Portals:
         self._accounts = accounts
         self.members = Members(accounts.bot)
         self.seating = Seating(pool, numbers, accounts.bot)
+        self.members.on_change = self.seating.due
         self._making: dict[tuple[str, str], asyncio.Lock] = {}
         self._emblem = ""
         self._present: set[tuple[str, str]] = set()  # (room, account) that is known to have joined
@@ -156,7 +157,7 @@ class Portals:
             "topic": state["m.room.topic", ""]["topic"],
             "invite": [ghost.user_id for ghost in ghosts],
             "initial_state": initial,
-            "power_level_content_override": {"users": power},
+            "power_level_content_override": {"users": power, "invite": 50},  # who is in it is for the bridge to say
             "creation_content": {"m.federate": False},
         }
         # From room version 12 on the creator's power is implied, and may not be written down.

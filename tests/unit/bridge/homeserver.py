@@ -85,6 +85,7 @@ class Homeserver:
         room.state["m.room.create", ""] = body["creation_content"]
         room.state["m.room.name", ""] = {"name": body["name"]}
         room.state["m.room.topic", ""] = {"topic": body["topic"]}
+        room.state["m.room.power_levels", ""] = body.get("power_level_content_override")
         for event in body["initial_state"]:
             room.state[event["type"], event["state_key"]] = event["content"]
         room.member(user, "join")

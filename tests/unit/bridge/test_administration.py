@@ -59,7 +59,8 @@ class Bureau:
     office: Administration
     desk: Desk
     gate: Gate
-    seats: list[tuple[str, str, bool]]
+    seats: list[str]
+    behind: list[int]
     http: aiohttp.ClientSession
     api: str
     sim: Sim
@@ -111,10 +112,13 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         graph = Cloud(http, sim.url, "v25.0", numbers.token, 1000).graph
         watch = Watch(settings, pool, seal, numbers, pulse, interruptions, alarms, graph, http)
         graph.on_account_problem = watch.account_problem
-        seats: list[tuple[str, str, bool]] = []
+        seats: list[str] = []
 
-        async def seat(room_id: str, user_id: str, present: bool) -> None:
-            seats.append((room_id, user_id, present))
+        async def seat(number_id: str) -> int:
+            seats.append(" ".join(sorted(numbers.officials(number_id))))
+            return behind.pop() if behind else 0
+
+        behind: list[int] = []
 
         office = Administration(settings, pool, seal, numbers, interruptions, alarms, watch, graph, relay, seat)
         desk = Desk(settings, pool, office)
@@ -127,7 +131,7 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         app.add_routes(Linked(settings, interruptions).routes())
         port = free_port()
         await stack.enter_async_context(serving(app, "127.0.0.1", port, patience=5))
-        parts = settings, pool, seal, numbers, relay, pulse, interruptions, alarms, watch, office, desk, gate, seats, http
+        parts = settings, pool, seal, numbers, relay, pulse, interruptions, alarms, watch, office, desk, gate, seats, behind, http
         yield Bureau(*parts, f"http://127.0.0.1:{port}", sim)
 
 
@@ -195,14 +199,21 @@ async def test_a_token_that_whatsapp_refuses_replaces_nothing(bureau: Bureau):
     assert await bureau.interruptions.open() == []
 
 
-async def test_a_colleague_is_seated_in_the_rooms_that_there_are_and_loses_the_seat(bureau: Bureau):
-    await bureau.portal("!een", MINISTER)
-    await bureau.portal("!vroeger", "@vroeger:rijk")
+async def test_whenever_its_people_change_a_numbers_rooms_follow(bureau: Bureau):
     await bureau.say(f"collega erbij +31 97 0102 03040 {OTHER}")
     assert bureau.numbers.officials(NUMBER) == {MINISTER, OTHER}
     await bureau.say(f"colleague remove {NUMBER} {OTHER}")
     assert bureau.numbers.officials(NUMBER) == {MINISTER}
-    assert bureau.seats == [("!een", OTHER, True), ("!een", OTHER, False)]
+    await bureau.say(f"wijs toe {NUMBER} {OTHER}")
+    await bureau.say(f"ontkoppel {NUMBER}")
+    assert bureau.seats == [f"{OTHER} {MINISTER}", MINISTER, OTHER, ""]
+
+
+async def test_a_removal_that_is_not_carried_through_in_every_room_is_not_told_as_done(bureau: Bureau):
+    await bureau.office.add_colleague(NUMBER, OTHER, ADMIN)
+    bureau.behind.append(2)
+    assert "in 2 kamer(s) nog niet" in await bureau.say(f"collega weg {NUMBER} {OTHER}")
+    assert bureau.numbers.officials(NUMBER) == {MINISTER}
 
 
 async def test_a_removed_number_is_no_longer_spoken_for(bureau: Bureau):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -29,6 +30,7 @@ from bridge.network import ContactSynced, GroupChanged, Media, NetworkError, Not
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
 from bridge.office import assigning
+from bridge.office.alarm import Alarms
 from bridge.portal.portal import Portals
 from bridge.relay.relay import Relay
 from bridge.sealing import Seal
@@ -65,6 +67,7 @@ class Half:
     late: MissingFiles
     numbers: Numbers
     seal: Seal
+    portals: Portals
     count: int = 0
     changes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -129,7 +132,7 @@ async def half(bridge_url: str, tmp_path) -> AsyncIterator[Half]:
         await accounts.bot.register()
         await assigning.take_over(pool, settings.numbers, "")
         await served.load(pool, seal)
-        yield Half(pool, matrix, whatsapp, arriving, late, served, seal)
+        yield Half(pool, matrix, whatsapp, arriving, late, served, seal, portals)
         await accounts.close()
 
 
@@ -268,6 +271,57 @@ async def test_an_official_is_invited_to_a_room_only_once_it_is_known_as_a_conve
     [room] = half.rooms
     assert (known, room.said(), MINISTER in officials(room)) == ([1], ["een"], True)
     assert room.state["m.room.member", MINISTER] == {"membership": "invite"}
+
+
+async def test_who_may_no_longer_be_in_a_room_is_out_of_it_however_often_it_takes(half):
+    await half.text("31611", "een")
+    await half.text("31622", "twee")
+    await half.pool.execute("UPDATE portal SET closed_at = now() WHERE room_id = '!1:x'")
+    seating, stop = half.portals.seating, asyncio.Event()
+    await assigning.add_colleague(half.pool, "106", OTHER, "test")
+    await half.numbers.load(half.pool, half.seal)
+    assert await seating.of_number("106") == 0
+    assert [OTHER in officials(room) for room in half.rooms] == [True, False]
+    for room in half.rooms:
+        room.member(OTHER, "join")
+        room.member("@archief:x", "join")
+    await assigning.remove_colleague(half.pool, "106", OTHER, "test")
+    await half.numbers.load(half.pool, half.seal)
+    busy = [429, 500, 200, 500]
+
+    async def moved(move: str) -> int:
+        return busy.pop() if busy else 200
+
+    half.matrix.moved = moved
+    assert await seating.of_number("106") == 1
+    half.matrix.moved = None
+    running = asyncio.create_task(seating.run(stop))  # as after a restart: every room is looked at
+    async with asyncio.timeout(5):
+        while any(room.state["m.room.member", OTHER] != {"membership": "leave"} for room in half.rooms):  # noqa: ASYNC110 - a homeserver
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
+    assert all({MINISTER, "@archief:x"} <= {key for _, key in room.state} for room in half.rooms)
+    assert half.rooms[0].by[OTHER] == BOT
+
+
+async def test_an_official_who_leaves_is_asked_back_once_a_day_and_that_is_said(half):
+    alarms = half.portals.seating.alarms = Alarms(half.pool)
+    await half.text("31611", "een")
+    [room] = half.rooms
+    for again in ("invite", "leave"):
+        room.member(MINISTER, "leave")
+        await half.portals.seating.bring("!0:x")
+        assert room.state["m.room.member", MINISTER] == {"membership": again}
+        assert [alarm.kind for alarm in await alarms.open()] == ["seat"]
+    room.member(MINISTER, "join")
+    await half.portals.seating.bring("!0:x")
+    assert await alarms.open() == []
+
+
+async def test_nobody_but_the_bridge_invites_to_a_conversation(half):
+    await half.text("31611", "een")
+    assert half.rooms[0].state["m.room.power_levels", ""]["invite"] == 50
 
 
 async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_anothers(half):
