@@ -96,6 +96,8 @@ class Meeting:
             portal = await self._with(said.number_id, official, person, ghost)
         else:
             raise NotUnderstood("the message names no contact that could be one")
+        if person is not None and person.joined:
+            await self._join_rooms(said, person)
         if person is not None and not said.group:
             await self._tell_changes(said, person, portal)
         if said.from_us:
@@ -212,14 +214,13 @@ class Meeting:
         return Place(portal.room_id, self._accounts.bot, portal, person, name, speaker=f"{name} (via telefoon)")
 
     async def _tell_changes(self, said: Incoming, person: Person, portal: Portal) -> None:
-        """Somebody's other number or id, and that two prove to be one: told in the rooms, nothing of which is lost."""
-        if person.joined:
-            await self._join_rooms(said, person)
+        """Somebody's other number or id is told in their room."""
         if person.was is not None and said.kind != "moved":
             text = RENAMED.format(name=shown(person), now=both(person.named), before=both(person.was))
             await self._notice(portal.room_id, text, f"renamed|{said.message_id}")
 
     async def _join_rooms(self, said: Incoming, person: Person) -> None:
+        """Two prove to be one, wherever it shows: told in their own rooms, nothing of which is lost."""
         kept: dict[str, Portal] = {}
         for portal in await self._portals.double(person.id):
             older = kept.setdefault(portal.number_id, portal)

@@ -393,6 +393,20 @@ async def test_two_who_prove_to_be_one_go_on_in_the_older_room_and_nothing_is_lo
     assert older.said()[-1].startswith("Reageerde met 👍")
 
 
+async def test_two_who_prove_to_be_one_in_a_group_are_told_so_in_their_own_rooms(half):
+    alone = {"id": "wamid.id", "timestamp": str(START), "from_user_id": "NL.1", "type": "text", "text": {"body": "zonder nummer"}}
+    await half.tell(messages=[alone], contacts=[{"user_id": "NL.1", "profile": {"name": "Bo"}}])
+    await half.text("31611", "met nummer", name="Bo")
+    await half.text("31611", "allebei", name="Bo", from_user_id="NL.1", group_id="Y2Fw")
+    older, newer, group = half.rooms
+    assert group.said() == ["allebei"]
+    assert "!0:x" in newer.said()[-1]
+    assert "!1:x" in older.said()[-1]
+    assert newer.state["m.room.tombstone", ""]["replacement_room"] == "!0:x"
+    await half.text("31611", "verder", name="Bo")
+    assert older.said()[-1] == "verder"
+
+
 async def test_what_is_typed_on_the_phone_is_the_officials_and_can_change_what_they_said_in_matrix(half):
     asked = await half.text("31611", "vraag")
     [room] = half.rooms
