@@ -84,7 +84,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         handlers: dict[type, Callable[[Any], Awaitable[str]]] = {
             Receipt: receipts.take,
             GroupChanged: Groups(numbers, accounts, portals, persons, ghosts, meeting, files).carry,
-            ContactSynced: Contacts(address_book, meeting).carry,
+            ContactSynced: Contacts(numbers, address_book, meeting).carry,
             **office.handlers,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
@@ -99,6 +99,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         homeserver.add_routes(
             Transactions(settings, accounts, portals.members, departing, reading, relay, office.management).routes()
         )
+        portals.seating.alarms = office.alarms
         try:
             await office.start()
             await accounts.start()
@@ -123,6 +124,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
+                tasks.create_task(portals.seating.run(stop))
         finally:
             await accounts.close()
 

@@ -46,6 +46,10 @@ KINDS = {
         "afleveringen van WhatsApp zijn apart gezet; ze zijn bewaard. Bekijk de reden, en stuur: opnieuw",
         "deliveries of WhatsApp were set aside; they have been kept. Look at the reason, and send: retry",
     ),
+    "seat": (
+        "iemand die voor het nummer spreekt is niet in de kamer van een gesprek, en is opnieuw uitgenodigd",
+        "somebody who speaks for the number is not in the room of a conversation, and has been invited again",
+    ),
     "account": ("WhatsApp meldt een probleem met het account", "WhatsApp reports a problem with the account"),
     "unreachable": ("WhatsApp antwoordt niet", "WhatsApp does not answer"),
     "webhook-unreachable": (

@@ -28,6 +28,7 @@ ADD = """
 """
 # Colleagues were the former official's; the new one starts with none.
 END_ALL = "UPDATE assignment SET valid_until = now(), ended_by = $2 WHERE number_id = $1 AND valid_until IS NULL"
+FORGET_NAMES = "DELETE FROM address_book WHERE number_id = $1"  # they were the former official's
 GIVE = "INSERT INTO assignment (number_id, user_id, role, set_by) VALUES ($1, $2, 'official', $3)"
 REMOVE = "UPDATE number SET removed_at = now(), removed_by = $2 WHERE number_id = $1 AND removed_at IS NULL"
 ADD_COLLEAGUE = """
@@ -63,7 +64,7 @@ FORGET = """
 """
 FIND_IN = f"SELECT id FROM inbox WHERE {IN}"  # noqa: S608 - our own constant
 BY_NAME = f"SELECT id FROM inbox WHERE id = $1 AND {NOT_CARRIED}"  # noqa: S608
-OF_NUMBER = f" AND {INBOX.number} = $1"
+FIND_OF = f"SELECT id, arrived_at FROM inbox WHERE {IN} AND {INBOX.number} = $1"  # noqa: S608
 # What an account said of another's numbers is taken only by name, never with all the rest.
 FIND_DELIVERY = f"""
     SELECT id, sealed, reason, signers FROM rejected
@@ -100,6 +101,7 @@ async def add(connection: Any, number_id: str, waba_id: str, display: str, label
 async def give(connection: Any, number_id: str, official: str, by: str) -> None:
     """Make it an official's; its former one's assignment ends, and its colleagues'."""
     await connection.execute(END_ALL, number_id, by)
+    await connection.execute(FORGET_NAMES, number_id)
     await connection.execute(GIVE, number_id, official, by)
 
 
@@ -107,6 +109,7 @@ async def remove(connection: Any, number_id: str, by: str) -> None:
     """Serve it no longer."""
     await connection.execute(REMOVE, number_id, by)
     await connection.execute(END_ALL, number_id, by)
+    await connection.execute(FORGET_NAMES, number_id)
 
 
 async def add_colleague(pool: asyncpg.Pool, number_id: str, user_id: str, by: str) -> None:
@@ -150,9 +153,12 @@ async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, numbers: Numbers, 
     return done
 
 
-async def retry_of(pool: asyncpg.Pool, relay: Relay, number_id: str) -> int:
-    """Put everything that failed for one number back in its line."""
-    return await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN + OF_NUMBER, number_id)])
+async def retry_of(pool: asyncpg.Pool, relay: Relay, numbers: Numbers, number_id: str) -> int:
+    """Put everything that failed for one number back in its line, but what came when it was another official's or nobody's."""
+    own = numbers.official(number_id)
+    rows = await pool.fetch(FIND_OF, number_id)
+    own_rows = [row["id"] for row in rows if numbers.official_at(number_id, row["arrived_at"]) == own]
+    return await _retry_in(pool, relay, own_rows)
 
 
 async def _retry_in(pool: asyncpg.Pool, relay: Relay, ids: list[int]) -> int:

@@ -62,7 +62,7 @@ class Office:
         self.watch = Watch(settings, pool, seal, numbers, self.pulse, self.interruptions, self.alarms, graph, http)
         self.management = Management(settings, pool, seal, accounts, portals, opening, self.interruptions, self.alarms)
         self.administration = Administration(
-            settings, pool, seal, numbers, self.interruptions, self.alarms, self.watch, graph, relay, self.management.seat
+            settings, pool, seal, numbers, self.interruptions, self.alarms, self.watch, graph, relay, portals.seating.of_number
         )
         self.gate = Gate(numbers, portals, relay, self.pulse)
         self._desk = Desk(settings, pool, self.administration)

@@ -59,7 +59,8 @@ class Bureau:
     office: Administration
     desk: Desk
     gate: Gate
-    seats: list[tuple[str, str, bool]]
+    seats: list[str]
+    behind: list[int]
     http: aiohttp.ClientSession
     api: str
     sim: Sim
@@ -80,6 +81,10 @@ class Bureau:
     async def second_account(self) -> None:
         number = {"id": "777", "display_phone_number": "+31 97 0102 09999"}
         await self.sim.ask("/sim/accounts", NEW | {"numbers": [number]})
+
+    async def portal(self, room_id: str, official: str) -> None:
+        query = "INSERT INTO portal (room_id, number_id, contact, encrypted, official) VALUES ($1, $2, $1, true, $3)"
+        await self.pool.execute(query, room_id, NUMBER, official)
 
     async def causes(self) -> set[str]:
         return {one.cause for one in await self.interruptions.open()}
@@ -107,10 +112,13 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         graph = Cloud(http, sim.url, "v25.0", numbers.token, 1000).graph
         watch = Watch(settings, pool, seal, numbers, pulse, interruptions, alarms, graph, http)
         graph.on_account_problem = watch.account_problem
-        seats: list[tuple[str, str, bool]] = []
+        seats: list[str] = []
 
-        async def seat(room_id: str, user_id: str, present: bool) -> None:
-            seats.append((room_id, user_id, present))
+        async def seat(number_id: str) -> int:
+            seats.append(" ".join(sorted(numbers.officials(number_id))))
+            return behind.pop() if behind else 0
+
+        behind: list[int] = []
 
         office = Administration(settings, pool, seal, numbers, interruptions, alarms, watch, graph, relay, seat)
         desk = Desk(settings, pool, office)
@@ -123,7 +131,7 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         app.add_routes(Linked(settings, interruptions).routes())
         port = free_port()
         await stack.enter_async_context(serving(app, "127.0.0.1", port, patience=5))
-        parts = settings, pool, seal, numbers, relay, pulse, interruptions, alarms, watch, office, desk, gate, seats, http
+        parts = settings, pool, seal, numbers, relay, pulse, interruptions, alarms, watch, office, desk, gate, seats, behind, http
         yield Bureau(*parts, f"http://127.0.0.1:{port}", sim)
 
 
@@ -191,13 +199,21 @@ async def test_a_token_that_whatsapp_refuses_replaces_nothing(bureau: Bureau):
     assert await bureau.interruptions.open() == []
 
 
-async def test_a_colleague_is_seated_in_the_rooms_that_there_are_and_loses_the_seat(bureau: Bureau):
-    await bureau.pool.execute("INSERT INTO portal VALUES ('!een', $1, '316', true)", NUMBER)
+async def test_whenever_its_people_change_a_numbers_rooms_follow(bureau: Bureau):
     await bureau.say(f"collega erbij +31 97 0102 03040 {OTHER}")
     assert bureau.numbers.officials(NUMBER) == {MINISTER, OTHER}
     await bureau.say(f"colleague remove {NUMBER} {OTHER}")
     assert bureau.numbers.officials(NUMBER) == {MINISTER}
-    assert bureau.seats == [("!een", OTHER, True), ("!een", OTHER, False)]
+    await bureau.say(f"wijs toe {NUMBER} {OTHER}")
+    await bureau.say(f"ontkoppel {NUMBER}")
+    assert bureau.seats == [f"{OTHER} {MINISTER}", MINISTER, OTHER, ""]
+
+
+async def test_a_removal_that_is_not_carried_through_in_every_room_is_not_told_as_done(bureau: Bureau):
+    await bureau.office.add_colleague(NUMBER, OTHER, ADMIN)
+    bureau.behind.append(2)
+    assert "in 2 kamer(s) nog niet" in await bureau.say(f"collega weg {NUMBER} {OTHER}")
+    assert bureau.numbers.officials(NUMBER) == {MINISTER}
 
 
 async def test_a_removed_number_is_no_longer_spoken_for(bureau: Bureau):
@@ -513,6 +529,21 @@ async def test_what_came_for_an_unknown_number_is_carried_over_once_it_is_assign
     await bureau.say(f"wijs toe 777 {OTHER} 200")
     assert await bureau.pool.fetchval("SELECT state FROM inbox") == "waiting"
     assert await bureau.alarms.open() == []
+
+
+async def test_what_came_for_a_former_official_is_not_carried_over_when_the_number_is_assigned_again(bureau: Bureau):
+    await bureau.relay.take_in([(f"message|{NUMBER}|w{n}", f"{NUMBER}|316", {}) for n in (1, 2)])
+    await bureau.pool.execute("UPDATE inbox SET state = 'failed', problem = 'kon niet'")
+    await bureau.pool.execute("UPDATE assignment SET valid_from = now() - interval '9 days'")
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() - interval '3 days' WHERE dedupe LIKE '%w1'")
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() - interval '1 day' WHERE dedupe LIKE '%w2'")  # nobody's
+    await bureau.office.remove(NUMBER, ADMIN)
+    await bureau.pool.execute("UPDATE assignment SET valid_until = now() - interval '2 days'")
+    await bureau.office.assign(NUMBER, OTHER, ADMIN)
+    assert await bureau.pool.fetchval("SELECT count(*) FROM inbox WHERE state = 'waiting'") == 0
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() + interval '1 second' WHERE dedupe LIKE '%w2'")
+    await bureau.office.retry_unknown(NUMBER)
+    assert await bureau.pool.fetch("SELECT dedupe FROM inbox WHERE state = 'waiting'") == [(f"message|{NUMBER}|w2",)]
 
 
 async def test_a_delivery_set_aside_is_taken_after_all_when_an_admin_says_so(bureau: Bureau):
