@@ -36,6 +36,11 @@ CONTINUES = (
     "WhatsApp zegt dat dit dezelfde persoon is als in een nieuwer gesprek, dat hier verdergaat. Die kamer blijft: {link} · "
     "WhatsApp says that this is the same person as in a newer conversation, which goes on here. Its room stays: {link}"
 )
+ANOTHER = (
+    "⚠ {now} schrijft vanaf nu onder een ander WhatsApp-id: mogelijk iemand anders dan in het eerdere gesprek met dit nummer, dat "
+    "een eigen kamer houdt. · {now} now writes under another WhatsApp id: possibly somebody else than in the earlier conversation "
+    "with this number, which keeps a room of its own."
+)
 TIMER = (
     "⏱ Berichten in dit WhatsApp-gesprek verdwijnen daar na {nl}; hier worden ze gearchiveerd. · "
     "Messages in this WhatsApp conversation disappear there after {en}; they are archived here."
@@ -198,6 +203,9 @@ class Meeting:
         """Somebody's other number or id, and that two prove to be one: told in the rooms, nothing of which is lost."""
         if person.joined:
             await self._join_rooms(said, person)
+        if person.instead_of:
+            for room_id in [portal.room_id, *await self._portals.open_rooms(said.number_id, person.instead_of)]:
+                await self._notice(room_id, ANOTHER.format(now=both(person.named)), f"another|{said.message_id}")
         if person.was is not None and said.kind != "moved":
             text = RENAMED.format(name=shown(person), now=both(person.named), before=both(person.was))
             await self._notice(portal.room_id, text, f"renamed|{said.message_id}")

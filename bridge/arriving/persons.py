@@ -59,6 +59,21 @@ MERGED = "SELECT id FROM person WHERE merged_by = $1 AND merged_into = $2"
 PERSON = "SELECT localpart, shown FROM person WHERE id = $1"
 SHOWN = "UPDATE person SET shown = $2 WHERE id = $1"
 CACHED = 20_000  # people held in memory
+# Whoever has another id than the message says is somebody else, whom the number was before: ids outlive no number.
+OTHER_ID = """
+    SELECT DISTINCT person FROM identity
+    WHERE person = ANY($1) AND kind = 'user_id' AND scope = $2 AND value <> $3 AND valid_until IS NULL
+"""
+# With another number WhatsApp gives another id.
+END_IDS = """
+    UPDATE identity SET valid_until = greatest($2, valid_from), ended_by = $3
+    WHERE person = $1 AND kind = 'user_id' AND value <> $4 AND valid_until IS NULL
+"""
+HELD_LATER = """
+    SELECT EXISTS (SELECT FROM identity
+                   WHERE person <> $1 AND kind = $2 AND value = $3 AND valid_until IS NULL AND valid_from > $4)
+"""
+TAKEN = "SELECT DISTINCT person FROM identity WHERE ended_by = $1 AND person <> $2 AND kind = 'wa_id' ORDER BY person"
 SKEW = timedelta(hours=1)
 
 
@@ -72,6 +87,7 @@ class Person:
     shown: str = ""  # the profile that the homeserver has of their ghost
     was: Named | None = None  # what the message at hand has changed: the number or id that was theirs before
     joined: tuple[int, ...] = ()  # who have proved to be the same by the message at hand
+    instead_of: tuple[int, ...] = ()  # who had the number until the message at hand, and are possibly somebody else
 
 
 class Persons:
@@ -92,7 +108,7 @@ class Persons:
             met = await self._read(connection, person, number_id, source)
         if changed or len(self._known) >= CACHED:
             self._known.clear()
-        if met.was is None and not met.joined:  # until that has been told, it is found again
+        if met.was is None and not met.joined and not met.instead_of:  # until that has been told, it is found again
             self._known[number_id, named] = met
         return met
 
@@ -105,6 +121,8 @@ class Persons:
             if found:
                 person = min(who for _, who, _ in found)
                 given = {kind: value for kind, _, value in _rows(number_id, before)}
+                if after.wa_id and after.wa_id != before.wa_id:
+                    await connection.execute(END_IDS, person, when, source, column(after.user_id))
                 for kind, scope, value in _rows(number_id, after):
                     if kind in IDENTIFYING and given.get(kind) != value:
                         await connection.execute(END, person, kind, scope, when, source, value)
@@ -154,6 +172,11 @@ class Persons:
     async def _one(self, connection: Any, number_id: str, named: Named, at: datetime, source: str) -> tuple[int, bool]:
         """The person whom all of these names are of, and whether that changed anything."""
         found = await self._find(connection, number_id, named, at)
+        by_number = {who for _, who, _ in found} - {who for kind, who, _ in found if kind != "wa_id"}
+        if named.user_id and by_number:
+            rows = await connection.fetch(OTHER_ID, list(by_number), number_id, column(named.user_id))
+            others = {row["person"] for row in rows}
+            found = [row for row in found if row[1] not in others]
         if not found:
             person, people = await self._new(connection, named), 1
         else:
@@ -198,6 +221,8 @@ class Persons:
             elif await connection.fetchval(HAD, person, kind, scope, value, at):
                 continue
             if kind in IDENTIFYING:
+                if await connection.fetchval(HELD_LATER, person, kind, value, at):
+                    continue
                 await connection.execute(TAKE, person, kind, value, at, source)
             await connection.execute(ADD, person, kind, scope, value, at, source)
             changed = True
@@ -210,7 +235,8 @@ class Persons:
         ended = {name["kind"]: name["value"] for name in await connection.fetch(ENDED, source, person)} if source else {}
         joined = [other["id"] for other in await connection.fetch(MERGED, source, person)] if source else []
         was = Named(**ended) if any(present.get(kind) != value for kind, value in ended.items()) else None
-        return Person(person, row["localpart"], Named(**present), row["shown"], was, tuple(joined))
+        taken = [other["person"] for other in await connection.fetch(TAKEN, source, person)] if source else []
+        return Person(person, row["localpart"], Named(**present), row["shown"], was, tuple(joined), tuple(taken))
 
 
 def _rows(number_id: str, named: Named) -> Iterator[tuple[str, str, str]]:

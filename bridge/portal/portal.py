@@ -63,6 +63,7 @@ DOUBLE = f"""
     WHERE closed_at IS NULL AND (person = $1 OR person IN (SELECT id FROM person WHERE merged_into = $1))
     ORDER BY number_id, made_at, room_id
 """  # noqa: S608
+OF_PEOPLE = "SELECT room_id FROM portal WHERE number_id = $1 AND person = ANY($2) AND closed_at IS NULL ORDER BY made_at, room_id"
 TAKE_OVER = "UPDATE portal SET person = $2 WHERE room_id = $1"
 PLACE = "SELECT room_id, event_id FROM carried WHERE number_id = $1 AND message_id = $2"
 
@@ -240,6 +241,10 @@ class Portals:
     async def double(self, person: int) -> list[Portal]:
         """The open rooms of a person and of whoever has proved to be the same, by number, the oldest first."""
         return [Portal(**row) for row in await self._pool.fetch(DOUBLE, person)]
+
+    async def open_rooms(self, number_id: str, people: Sequence[int]) -> list[str]:
+        """The open rooms of a number's conversations with these people."""
+        return [row["room_id"] for row in await self._pool.fetch(OF_PEOPLE, number_id, people)]
 
     async def take_over(self, portal: Portal, person: int) -> None:
         """A room is somebody else's, who has proved to be the same."""

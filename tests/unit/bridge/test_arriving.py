@@ -167,9 +167,27 @@ async def test_another_number_goes_on_in_the_same_room_under_the_same_ghost(half
     ] * 2
     told = [body for body in room.said() if "Heeft een ander nummer: +31611 → +31622" in body]
     assert len(told) == 1
-    assert any("NL.2" in body and "eerder als NL.1" in body for body in room.said())
     assert room.state["m.bridge", "x/griffier-whatsapp"]["channel"]["id"] == "31622@s.whatsapp.net"
     assert await half.pool.fetchval("SELECT contact FROM portal") == "31622"
+    await half.text("31633", "nog een", from_user_id="NL.2")
+    assert any("als +31633 · NL.2" in body and "eerder als +31622" in body for body in room.said())
+
+
+async def test_a_number_that_somebody_else_has_now_gets_a_room_of_its_own_and_both_rooms_say_so(half):
+    await half.text("31611", "van de een", from_user_id="NL.1")
+    for _ in range(2):
+        await half.text("31611", "van een ander", from_user_id="NL.2", name="Ina")
+    before, after = half.rooms
+    assert [event["sender"] for event in after.events if event["content"]["body"] == "van een ander"] == [
+        "@whatsapp_31611=-2:x"
+    ] * 2
+    for room in half.rooms:
+        assert (
+            sum("+31611 · NL.2 schrijft vanaf nu onder een ander WhatsApp-id: mogelijk iemand anders" in b for b in room.said())
+            == 1
+        )
+    assert before.said()[0] == "van de een"
+    assert "van een ander" not in before.said()
 
 
 async def test_two_who_prove_to_be_one_go_on_in_the_older_room_and_nothing_is_lost(half):

@@ -90,10 +90,34 @@ async def test_a_number_taken_over_from_somebody_else_joins_nobody(persons):
     assert (back.id, back.joined) == (other.id, ())
 
 
-async def test_another_id_with_the_same_number_is_the_same_person_and_is_told(persons):
+async def test_whoever_has_a_number_under_another_id_is_somebody_else_unless_a_move_was_told(persons):
     before = await persons.meet("106", Named("31611", "NL.1"), day(0), "w1")
-    after = await persons.meet("106", Named("31611", "NL.2"), day(1), "w2")
-    assert (after.id, after.was, after.named.user_id) == (before.id, Named(user_id="NL.1"), "NL.2")
+    stranger = await persons.meet("106", Named("31611", "NL.2"), day(90), "w2")
+    assert stranger.id != before.id
+    assert (stranger.localpart, stranger.joined, stranger.instead_of) == ("31611=-2", (), (before.id,))
+    again = await persons.meet("106", Named("31611", "NL.2"), day(90), "w2")
+    assert again.instead_of == (before.id,)  # as after a crash
+    assert (await persons.meet("106", Named("31611"), day(91), "w3")).instead_of == ()
+    left = await persons.find("106", Named(user_id="NL.1"))
+    assert (left.id, left.named.wa_id) == (before.id, "")
+    assert (await persons.meet("106", Named("31611", "NL.1"), day(5), "w4")).id == before.id  # comes late
+    assert (await persons.find("106", Named("31611"))).id == stranger.id
+    late = await persons.meet("106", Named("31611", "NL.0"), day(89), "w5")  # whoever that was, the number is the stranger's now
+    assert (late.named.wa_id, (await persons.find("106", Named("31611"))).id) == ("", stranger.id)
+
+
+async def test_the_old_number_of_somebody_with_an_id_joins_nobody_known_by_an_id_only(persons):
+    by_id = await persons.meet("106", Named(user_id="NL.1", username="sam"), day(0), "w1")
+    had_it = await persons.meet("106", Named("31611", "NL.2"), day(1), "w2")
+    now = await persons.meet("106", Named("31611", "NL.1"), day(60), "w3")
+    assert (now.id, now.joined, now.instead_of) == (by_id.id, (), (had_it.id,))
+
+
+async def test_with_another_number_an_id_is_another_too_and_its_person_the_same(persons):
+    before = await persons.meet("106", Named("31611", "NL.1"), day(0), "w1")
+    await persons.move("106", Named("31611"), Named("31622"), day(1), "w2")
+    after = await persons.meet("106", Named("31622", "NL.2"), day(2), "w3")
+    assert (after.id, after.instead_of, after.named.user_id) == (before.id, (), "NL.2")
 
 
 async def test_names_follow_the_newest_word_and_a_late_message_changes_nothing(persons):
