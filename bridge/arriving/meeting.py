@@ -37,9 +37,9 @@ CONTINUES = (
     "WhatsApp says that this is the same person as in a newer conversation, which goes on here. Its room stays: {link}"
 )
 ANOTHER = (
-    "⚠ {now} schrijft vanaf nu onder een ander WhatsApp-id: mogelijk iemand anders dan in het eerdere gesprek met dit nummer, dat "
-    "een eigen kamer houdt. · {now} now writes under another WhatsApp id: possibly somebody else than in the earlier conversation "
-    "with this number, which keeps a room of its own."
+    "⚠ {now} schrijft vanaf nu onder een ander WhatsApp-id: mogelijk iemand anders dan in het eerdere gesprek met dit nummer, "
+    "dat een eigen kamer houdt. · {now} now writes under another WhatsApp id: possibly somebody else than in the earlier "
+    "conversation with this number, which keeps a room of its own."
 )
 TIMER = (
     "⏱ Berichten in dit WhatsApp-gesprek verdwijnen daar na {nl}; hier worden ze gearchiveerd. · "

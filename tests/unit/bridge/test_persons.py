@@ -22,6 +22,8 @@ def day(number: float) -> datetime:
 @pytest.fixture
 async def persons(bridge_url: str) -> AsyncIterator[Persons]:
     async with asyncpg.create_pool(bridge_url, min_size=1, max_size=3) as pool:
+        numbers = [("106", "77"), ("107", "77"), ("200", "99")]  # of two accounts
+        await pool.executemany("INSERT INTO number (number_id, waba_id, display, added_by) VALUES ($1, $2, $1, 'test')", numbers)
         yield Persons(pool)
 
 
@@ -30,8 +32,8 @@ async def test_the_same_names_are_the_same_person_whatever_number_of_ours_is_ask
     assert first.localpart == "31611"
     assert (await persons.meet("106", Named("31611"), day(1), "w2")).id == first.id
     assert (await persons.meet("106", Named(user_id="NL.1"), day(1), "w3")).id == first.id
-    other = await persons.meet("107", Named("31611", "BE.9"), day(1), "w4")
-    assert (other.id, other.named.user_id) == (first.id, "BE.9")
+    other = await persons.meet("107", Named("31611", "NL.1"), day(1), "w4")
+    assert (other.id, other.named.user_id) == (first.id, "NL.1")
     assert (await persons.meet("106", Named("31611"), day(2), "w5")).named.user_id == "NL.1"
 
 
@@ -135,3 +137,16 @@ async def test_a_time_to_come_does_not_stand_in_the_way_of_what_is_said_until_th
 async def test_two_of_one_portfolio_share_the_id_above_theirs(persons):
     one = await persons.meet("106", Named(user_id="NL.1", parent_user_id="NL.ENT.7"), day(0), "w1")
     assert (await persons.meet("107", Named(user_id="DE.4", parent_user_id="NL.ENT.7"), day(1), "w2")).id == one.id
+
+
+async def test_what_another_account_is_told_changes_nobody_of_this_one(persons):
+    ours = await persons.meet("106", Named("31611", "NL.1", "NL.ENT.1", "sam", "Sam"), day(0), "w1")
+    theirs = await persons.meet("200", Named("31611", "BE.9", "NL.ENT.1", "x", "Iemand"), day(1), "w2")
+    assert (theirs.id != ours.id, theirs.localpart, theirs.instead_of) == (True, "31611=-2", ())
+    forged = await persons.meet("200", Named("31699", "NL.1", name="Iemand"), day(2), "w3")
+    moved = await persons.move("200", Named("31611"), Named("31666", "BE.10"), day(3), "w4")
+    assert (forged.id not in (ours.id, theirs.id), moved.id) == (True, theirs.id)
+    assert await persons.find("200", Named("31688")) is None
+    after = await persons.find("106", Named("31611"))
+    assert (after.id, after.named) == (ours.id, ours.named)
+    assert (await persons.find("107", Named("31611"))).id == ours.id
