@@ -49,10 +49,9 @@ class Groups:
         joined = [await self._meet(change, named, key) for named in change.joined]
         left = [await self._meet(change, named, key) for named in change.left]
         asked = [await self._meet(change, named, key) for named in change.asked]
-        portal = await self._meeting.group(change.number_id, change.group, [await self._ghosts.of(person) for person in joined])
-        if not change.failed and (change.subject is not None or change.description is not None):
-            await self._portals.keep_about(portal, change.subject, change.description)
-            portal = await self._meeting.group(change.number_id, change.group, [])
+        ghosts = [await self._ghosts.of(person) for person in joined]
+        subject, description = (None, None) if change.failed else (change.subject, change.description)
+        portal = await self._meeting.group(change.number_id, change.group, ghosts, subject=subject, description=description)
         if change.picture is not None:
             await self._picture(change, portal)
         text = "\n".join(_lines(change, joined, left, asked))

@@ -106,13 +106,16 @@ class Meeting:
             return Place(portal.room_id, self._accounts.bot, portal, person, "WhatsApp")
         return Place(portal.room_id, ghost, portal, person, shown(person) if person is not None else "")
 
-    async def group(self, number_id: str, group: str, ghosts: list[Account]) -> Portal:
-        """The room of a group, with these people in it."""
+    async def group(
+        self, number_id: str, group: str, ghosts: list[Account], *, subject: str | None = None, description: str | None = None
+    ) -> Portal:
+        """The room of a group, with these people in it; a subject and a description that are not told stay as they are."""
         async with self._portals.lock(number_id, f"group|{group}"):
             portal = await self._portals.find_group(number_id, group)
-            subject, description = await self._portals.about(portal) if portal is not None else ("", "")
-            name = subject or f"Groep · Group {group[-6:]}"
-            conversation = self._portals.conversation(number_id, group, name, group=True, description=description)
+            before = await self._portals.about(portal) if portal is not None else ("", "")
+            name = (before[0] if subject is None else subject) or f"Groep · Group {group[-6:]}"
+            about = before[1] if description is None else description
+            conversation = self._portals.conversation(number_id, group, name, group=True, description=about)
             if portal is None:
                 return await self._portals.make(number_id, group, conversation, None, ghosts)
         await self._portals.show(portal, group, conversation)
@@ -153,8 +156,8 @@ class Meeting:
         await self._notice(place.room_id, TIMER.format(nl=nl, en=en) if seconds else NO_TIMER, f"timer|{said.message_id}")
         await self._portals.keep_timer(place.portal, seconds)
 
-    async def name_of(self, official: str) -> str:
-        """An official's display name."""
+    async def name_of(self, official: str, room_id: str = "") -> str:
+        """An official's display name; the homeserver shows a profile only to whom shares a room, which one invited does not."""
         now = time.monotonic()
         at, name = self._names.get(official, (-NAMES_LAST, ""))
         if now - at < NAMES_LAST:
@@ -163,9 +166,18 @@ class Meeting:
             answer = await self._accounts.bot.call(Method.GET, Path.v3.profile[official].displayname)
         except MatrixRequestError:
             answer = {}
-        name = clean(str(answer.get("displayname") or ""), 100) or official
-        self._names[official] = now, name
-        return name
+        if room_id and not answer.get("displayname"):
+            answer = await self._invited(room_id, official)
+        name = clean(str(answer.get("displayname") or ""), 100)
+        if name:
+            self._names[official] = now, name
+        return name or official
+
+    async def _invited(self, room_id: str, official: str) -> dict[str, Any]:
+        try:
+            return await self._accounts.bot.call(Method.GET, Path.v3.rooms[room_id].state["m.room.member"][official])
+        except MatrixRequestError:
+            return {}
 
     async def _who(self, said: Incoming) -> Person | None:
         if said.kind == "moved" and said.moved is not None:
@@ -192,7 +204,7 @@ class Meeting:
     async def _from_the_phone(self, said: Incoming, portal: Portal, person: Person | None) -> Place:
         """What was typed on the business phone is the official's: said as them where we may, else by the bot in their name."""
         official = self._numbers.official(said.number_id)
-        name = await self.name_of(official)
+        name = await self.name_of(official, portal.room_id)
         if self._settings.double_puppet:
             puppet = await self._accounts.official(official)
             await self._portals.seat(portal.room_id, puppet)

@@ -14,3 +14,6 @@ WHERE i.person = owned.person AND i.told_to IS NULL AND n.number_id = split_part
 UPDATE identity AS i SET told_to = ARRAY(
     SELECT split_part(i.source, '|', 1) UNION SELECT p.number_id FROM portal AS p WHERE p.person = i.person AND p.contact = i.value
 ) WHERE i.told_to IS NULL;
+-- What a group is called stands in its room's state, and in no column.
+ALTER TABLE portal DROP COLUMN IF EXISTS subject;
+ALTER TABLE portal DROP COLUMN IF EXISTS description;
