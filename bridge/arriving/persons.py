@@ -57,7 +57,9 @@ SHADOWED = """
       AND (old.valid_from, old.person = $2) < (new.valid_from, new.person = $2)
 """
 MOVE = "UPDATE identity SET person = $2 WHERE person = ANY($1)"
-ENDED = "SELECT kind, value FROM identity WHERE ended_by = $1 AND person = $2 AND kind IN ('wa_id', 'user_id')"
+ENDED = (
+    "SELECT kind, value FROM identity WHERE ended_by = $1 AND person = $2 AND kind IN ('wa_id', 'user_id') AND $3 = ANY(told_to)"
+)
 # The last number that somebody had.
 NUMBER = "SELECT value FROM identity WHERE person = $1 AND kind = 'wa_id' ORDER BY valid_until DESC NULLS FIRST LIMIT 1"
 # A late message may say what is known to be over.
@@ -83,7 +85,10 @@ HELD_LATER = """
                    WHERE person <> $1 AND kind = $2 AND value = $3 AND valid_until IS NULL AND valid_from > $4
                      AND told_to && $5)
 """
-TAKEN = "SELECT DISTINCT person FROM identity WHERE ended_by = $1 AND person <> $2 AND kind = 'wa_id' ORDER BY person"
+TAKEN = """
+    SELECT DISTINCT person FROM identity
+    WHERE ended_by = $1 AND person <> $2 AND kind = 'wa_id' AND $3 = ANY(told_to) ORDER BY person
+"""
 SKEW = timedelta(hours=1)
 
 
@@ -109,9 +114,10 @@ class Persons:
 
     async def meet(self, number_id: str, named: Named, at: datetime | None, message_id: str) -> Person:
         """Who a message names, made when nobody was called so; what it says of them is kept. The same again changes nothing."""
-        if (known := self._known.get((number_id, named))) is not None:
-            return known
         source, when = column(f"{number_id}|{message_id}"), _sane(at)
+        present = when > datetime.now(UTC) - SKEW  # what is remembered is of now, and nothing for what was said long ago
+        if present and (known := self._known.get((number_id, named))) is not None:
+            return known
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK)
             ours = await connection.fetchval(OURS, number_id)
@@ -119,7 +125,7 @@ class Persons:
             met = await self._read(connection, person, number_id, source)
         if changed or len(self._known) >= CACHED:
             self._known.clear()
-        if met.was is None and not met.joined and not met.instead_of:  # until that has been told, it is found again
+        if present and met.was is None and not met.joined and not met.instead_of:  # until that has been told, it is found again
             self._known[number_id, named] = met
         return met
 
@@ -248,11 +254,18 @@ class Persons:
     async def _read(self, connection: Any, person: int, number_id: str, source: str) -> Person:
         row = await connection.fetchrow(PERSON, person)
         rows = await connection.fetch(OPEN, person)
-        present = {name["kind"]: name["value"] for name in rows if name["scope"] in ("", number_id)}
-        ended = {name["kind"]: name["value"] for name in await connection.fetch(ENDED, source, person)} if source else {}
+        # Nobody's number is shown to whom they hid it from; their own name is theirs for everybody.
+        present = {
+            name["kind"]: name["value"]
+            for name in rows
+            if name["scope"] in ("", number_id) and (name["kind"] == "name" or number_id in name["told_to"])
+        }
+        ended = (
+            {name["kind"]: name["value"] for name in await connection.fetch(ENDED, source, person, number_id)} if source else {}
+        )
         joined = [other["id"] for other in await connection.fetch(MERGED, source, person)] if source else []
         was = Named(**ended) if any(present.get(kind) != value for kind, value in ended.items()) else None
-        taken = [other["person"] for other in await connection.fetch(TAKEN, source, person)] if source else []
+        taken = [other["person"] for other in await connection.fetch(TAKEN, source, person, number_id)] if source else []
         return Person(person, row["localpart"], Named(**present), row["shown"], was, tuple(joined), tuple(taken))
 
 

@@ -12,6 +12,7 @@ from bridge.arriving.persons import Persons
 from bridge.network import Named
 
 pytestmark = pytest.mark.postgres
+SOON = timedelta(seconds=1)
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -150,3 +151,26 @@ async def test_what_another_account_is_told_changes_nobody_of_this_one(persons):
     after = await persons.find("106", Named("31611"))
     assert (after.id, after.named) == (ours.id, ours.named)
     assert (await persons.find("107", Named("31611"))).id == ours.id
+
+
+async def test_a_number_that_was_hidden_from_one_of_ours_is_not_read_there(persons):
+    by_id = await persons.meet("106", Named(user_id="NL.1", name="Sam"), day(0), "w1")
+    known = await persons.meet("107", Named("31611", "NL.1", username="sam", name="Sam"), day(1), "w2")
+    assert (known.id, known.named) == (by_id.id, Named("31611", "NL.1", username="sam", name="Sam"))
+    hidden = await persons.meet("106", Named(user_id="NL.1", name="Sam"), day(2), "w3")
+    assert hidden.named == Named(user_id="NL.1", name="Sam")
+    moved = await persons.move("107", Named("31611"), Named("31622", "NL.2"), day(3), "w4")
+    assert (moved.id, moved.was.wa_id) == (by_id.id, "31611")
+    after = await persons.meet("106", Named(user_id="NL.2", name="Sam"), day(4), "w5")
+    assert (after.id, after.named, after.was) == (by_id.id, Named(user_id="NL.2", name="Sam"), None)
+    told = await persons.meet("106", Named("31622", "NL.2"), day(5), "w6")
+    assert told.named.wa_id == "31622"
+
+
+async def test_a_late_message_is_of_whoever_had_the_number_then_also_when_the_present_holder_has_just_written(persons):
+    now = datetime.now(UTC)
+    before = await persons.meet("106", Named("31611", "NL.1"), now - timedelta(days=9), "w1")
+    stranger = await persons.meet("106", Named("31611", "NL.2"), now - timedelta(days=2), "w2")
+    for _ in range(2):
+        assert (await persons.meet("106", Named("31611"), now - SOON, "w3")).id == stranger.id
+        assert (await persons.meet("106", Named("31611"), now - timedelta(days=5), "w4")).id == before.id
