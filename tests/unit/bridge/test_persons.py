@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 
 import asyncpg
 import pytest
@@ -174,3 +175,21 @@ async def test_a_late_message_is_of_whoever_had_the_number_then_also_when_the_pr
     for _ in range(2):
         assert (await persons.meet("106", Named("31611"), now - SOON, "w3")).id == stranger.id
         assert (await persons.meet("106", Named("31611"), now - timedelta(days=5), "w4")).id == before.id
+
+
+async def test_an_update_leaves_each_account_its_own_people_in_the_rooms_that_they_have(persons):
+    pool = persons._pool
+    person = (await persons.meet("106", Named("31611", "NL.1", name="Sam"), day(0), "w1")).id
+    add = "INSERT INTO identity (person, kind, scope, value, valid_from, source) VALUES ($1, 'user_id', '200', 'BE.9', $2, $3)"
+    await pool.execute(add, person, day(1), "200|w2")
+    await pool.execute("UPDATE identity SET told_to = NULL")
+    rooms = [("!a:x", "106", "31611"), ("!b:x", "107", "31611"), ("!c:x", "200", "31611")]
+    room = "INSERT INTO portal (room_id, number_id, contact, encrypted, person) VALUES ($1, $2, $3, true, $4)"
+    await pool.executemany(room, [(*place, person) for place in rooms])
+    for _ in range(2):
+        await pool.execute((resources.files("bridge") / "migrations" / "0009_told_to.sql").read_text())
+    told = {row["kind"]: row["told_to"] for row in await pool.fetch("SELECT kind, told_to FROM identity")}
+    assert told == {"wa_id": ["106", "107"], "user_id": ["106"], "name": ["106"]}
+    owners = await pool.fetch("SELECT person FROM portal ORDER BY room_id")
+    assert [row["person"] for row in owners] == [person, person, None]
+    assert (await persons.meet("200", Named("31611", "BE.9"), day(2), "w3")).id != person
