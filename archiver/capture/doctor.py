@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from archiver.capture import cross_signing
-from archiver.capture.client import CaptureError, Homeserver, homeserver
+from archiver.capture.client import CaptureError, Homeserver, MatrixError, homeserver, path
 from archiver.capture.seat import Secrets
 from archiver.capture.standing import Standing, standings
 from archiver.db import Pool, tenant_tx
@@ -66,6 +67,7 @@ async def examine(settings: Settings, pool: Pool, vault: Vault) -> AsyncIterator
                 for seat in (seat for seat in seats if seat.device_id):
                     if not settings.archiver.user_id or _server(seat.user_id) == _server(settings.archiver.user_id):
                         yield await _device(server, settings, pool, vault, seat)
+                        yield await _profiles(settings, server, seat.user_id)
         except CaptureError as error:
             yield Finding("the homeserver", str(error), "See that Synapse runs, and that homeserver.url is right.")
     else:
@@ -146,3 +148,24 @@ async def _device(server: Homeserver, settings: Settings, pool: Pool, vault: Vau
     return Finding(
         f"the device of {user_id}", problem, "It is signed anew every minute; the log of 'griffier archive' tells why that fails."
     )
+
+
+async def _profiles(settings: Settings, server: Homeserver, user_id: str) -> Finding:
+    """Whether profiles, which are contacts' names, are for whoever shares a room with their owners only (Synapse's settings)."""
+    problem = ""
+    async with homeserver(settings.homeserver.url, settings.homeserver.timeout) as stranger:
+        if await _answer(stranger, user_id) not in (401, 403):
+            problem = "it shows profiles to whoever is not signed in: set require_auth_for_profile_requests"
+    # Somebody who is nowhere shares no room with us.
+    if not problem and await _answer(server, f"@griffier-nobody-{secrets.token_hex(8)}:{_server(user_id)}") != 403:
+        problem = "it shows profiles to all its users: set limit_profile_requests_to_users_who_share_rooms"
+    return Finding("the homeserver's profiles", problem, "Set it to true in homeserver.yaml: contacts' names are nobody else's.")
+
+
+async def _answer(server: Homeserver, user_id: str) -> int:
+    """The status of a request for somebody's display name."""
+    try:
+        await server.call("GET", path("v3", "profile", user_id, "displayname"))
+    except MatrixError as error:
+        return error.status
+    return 200

@@ -61,6 +61,10 @@ def write_config(
         "report_stats": False,
         "enable_registration": False,
         "federation_domain_whitelist": [],
+        # The ghosts' profiles and ids are people's names and numbers: for whoever shares a room with them.
+        "require_auth_for_profile_requests": True,
+        "limit_profile_requests_to_users_who_share_rooms": True,
+        "allow_profile_lookup_over_federation": False,
         "max_upload_size": "100M",
         # What is redacted stays in Synapse's own database too until the archive has it; 7 days is Synapse's default.
         "redaction_retention_period": "7d",

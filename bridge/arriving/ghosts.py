@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 
 from mautrix.api import Method, Path
 from mautrix.errors import MatrixRequestError
@@ -28,12 +29,13 @@ class Ghosts:
     async def of(self, person: Person) -> Account:
         """Somebody's ghost, made when they first speak; its profile follows theirs (member events keep what it was)."""
         account = await self._accounts.ghost(person.localpart)
-        name = f"{shown(person)} (WA)"
-        identifiers = [f"tel:+{person.named.wa_id}"] if person.named.wa_id.isdecimal() else []
-        profile = json.dumps([name, identifiers])
+        # One profile for all who share a room with them: it holds no number that one of these was not told.
+        name = f"{clean(person.named.name, 100) or called(person.localpart)} (WA)"
+        profile = json.dumps([name, []])
         if profile != person.shown:
             await account.call(Method.PUT, Path.v3.profile[account.user_id].displayname, {"displayname": name})
-            await self._identify(account, identifiers)
+            if "tel:" in person.shown:  # as it was written before
+                await self._identify(account, [])
             await self._persons.keep_shown(person, profile)
         return account
 
@@ -43,11 +45,17 @@ class Ghosts:
         return await self._accounts.ghost(person.localpart) if person is not None else None
 
     async def _identify(self, account: Account, identifiers: list[str]) -> None:
-        """Their number, where the homeserver keeps such fields (MSC4133); the bridge needs it for nothing."""
+        """Their identifiers, where the homeserver keeps such fields (MSC4133)."""
         try:
             await account.call(Method.PUT, Path.v3.profile[account.user_id][IDENTIFIERS], {IDENTIFIERS: identifiers})
         except MatrixRequestError as error:
             log.debug("The homeserver keeps no %s: %s", IDENTIFIERS, error.http_status)
+
+
+def called(localpart: str) -> str:
+    """Somebody without a name, by what their ghost's Matrix id says already."""
+    base = localpart.partition("=-")[0]
+    return f"+{base}" if base.isdecimal() else re.sub("_(.)", lambda found: found[1].upper(), base)
 
 
 def shown(person: Person) -> str:

@@ -51,10 +51,10 @@ class Groups:
         asked = [await self._meet(change, named, key) for named in change.asked]
         official = self._meeting.official(change.number_id, change.at)
         ghosts = [await self._ghosts.of(person) for person in joined]
-        portal = await self._meeting.group(change.number_id, official, change.group, ghosts)
-        if not change.failed and (change.subject is not None or change.description is not None):
-            await self._portals.keep_about(portal, change.subject, change.description)
-            portal = await self._meeting.group(change.number_id, official, change.group, [])
+        subject, description = (None, None) if change.failed else (change.subject, change.description)
+        portal = await self._meeting.group(
+            change.number_id, official, change.group, ghosts, subject=subject, description=description
+        )
         if change.picture is not None:
             await self._picture(change, portal)
         text = "\n".join(_lines(change, joined, left, asked))

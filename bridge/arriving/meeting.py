@@ -38,6 +38,11 @@ CONTINUES = (
     "WhatsApp zegt dat dit dezelfde persoon is als in een nieuwer gesprek, dat hier verdergaat. Die kamer blijft: {link} · "
     "WhatsApp says that this is the same person as in a newer conversation, which goes on here. Its room stays: {link}"
 )
+ANOTHER = (
+    "⚠ {now} schrijft vanaf nu onder een ander WhatsApp-id: mogelijk iemand anders dan in het eerdere gesprek met dit nummer, "
+    "dat een eigen kamer houdt. · {now} now writes under another WhatsApp id: possibly somebody else than in the earlier "
+    "conversation with this number, which keeps a room of its own."
+)
 TIMER = (
     "⏱ Berichten in dit WhatsApp-gesprek verdwijnen daar na {nl}; hier worden ze gearchiveerd. · "
     "Messages in this WhatsApp conversation disappear there after {en}; they are archived here."
@@ -113,13 +118,23 @@ class Meeting:
             raise NotUnderstood(NOBODYS.format(number=number_id))
         return official
 
-    async def group(self, number_id: str, official: str, group: str, ghosts: list[Account]) -> Portal:
-        """The room of an official's group, with these people in it."""
+    async def group(
+        self,
+        number_id: str,
+        official: str,
+        group: str,
+        ghosts: list[Account],
+        *,
+        subject: str | None = None,
+        description: str | None = None,
+    ) -> Portal:
+        """The room of an official's group, with these people in it; what is not told of subject and description stays."""
         async with self._portals.lock(number_id, f"group|{group}"):
             portal = await self._portals.find_group(number_id, official, group)
-            subject, description = await self._portals.about(portal) if portal is not None else ("", "")
-            name = subject or f"Groep · Group {group[-6:]}"
-            conversation = self._portals.conversation(number_id, official, group, name, group=True, description=description)
+            before = await self._portals.about(portal) if portal is not None else ("", "")
+            name = (before[0] if subject is None else subject) or f"Groep · Group {group[-6:]}"
+            about = before[1] if description is None else description
+            conversation = self._portals.conversation(number_id, official, group, name, group=True, description=about)
             if portal is None:
                 return await self._portals.make(number_id, group, conversation, None, ghosts)
             if not portal.seated:
@@ -164,8 +179,8 @@ class Meeting:
         await self._notice(place.room_id, TIMER.format(nl=nl, en=en) if seconds else NO_TIMER, f"timer|{said.message_id}")
         await self._portals.keep_timer(place.portal, seconds)
 
-    async def name_of(self, official: str) -> str:
-        """An official's display name."""
+    async def name_of(self, official: str, room_id: str = "") -> str:
+        """An official's display name; the homeserver shows a profile only to whom shares a room, which one invited does not."""
         now = time.monotonic()
         at, name = self._names.get(official, (-NAMES_LAST, ""))
         if now - at < NAMES_LAST:
@@ -174,9 +189,18 @@ class Meeting:
             answer = await self._accounts.bot.call(Method.GET, Path.v3.profile[official].displayname)
         except MatrixRequestError:
             answer = {}
-        name = clean(str(answer.get("displayname") or ""), 100) or official
-        self._names[official] = now, name
-        return name
+        if room_id and not answer.get("displayname"):
+            answer = await self._invited(room_id, official)
+        name = clean(str(answer.get("displayname") or ""), 100)
+        if name:
+            self._names[official] = now, name
+        return name or official
+
+    async def _invited(self, room_id: str, official: str) -> dict[str, Any]:
+        try:
+            return await self._accounts.bot.call(Method.GET, Path.v3.rooms[room_id].state["m.room.member"][official])
+        except MatrixRequestError:
+            return {}
 
     async def _who(self, said: Incoming) -> Person | None:
         if said.kind == "moved" and said.moved is not None:
@@ -206,7 +230,7 @@ class Meeting:
     async def _from_the_phone(self, said: Incoming, portal: Portal, person: Person | None) -> Place:
         """What was typed on the business phone is the official's: said as them where we may, else by the bot in their name."""
         official = portal.official
-        name = await self.name_of(official)
+        name = await self.name_of(official, portal.room_id)
         if self._settings.double_puppet:
             puppet = await self._accounts.official(official)
             await self._portals.seat(portal.room_id, puppet)
@@ -214,7 +238,10 @@ class Meeting:
         return Place(portal.room_id, self._accounts.bot, portal, person, name, speaker=f"{name} (via telefoon)")
 
     async def _tell_changes(self, said: Incoming, person: Person, portal: Portal) -> None:
-        """Somebody's other number or id is told in their room."""
+        """Somebody's other number or id is told in their room, and so is that it may be somebody else."""
+        if person.instead_of:
+            for room_id in [portal.room_id, *await self._portals.open_rooms(said.number_id, person.instead_of)]:
+                await self._notice(room_id, ANOTHER.format(now=both(person.named)), f"another|{said.message_id}")
         if person.was is not None and said.kind != "moved":
             text = RENAMED.format(name=shown(person), now=both(person.named), before=both(person.was))
             await self._notice(portal.room_id, text, f"renamed|{said.message_id}")

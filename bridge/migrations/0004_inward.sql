@@ -34,8 +34,6 @@ ALTER TABLE portal ADD COLUMN IF NOT EXISTS is_group boolean NOT NULL DEFAULT fa
 ALTER TABLE portal ADD COLUMN IF NOT EXISTS made_at timestamptz NOT NULL DEFAULT now();
 ALTER TABLE portal ADD COLUMN IF NOT EXISTS shown text NOT NULL DEFAULT '';    -- digest of the state that the room has
 ALTER TABLE portal ADD COLUMN IF NOT EXISTS timer integer NOT NULL DEFAULT 0;  -- seconds that messages last; 0: they stay
-ALTER TABLE portal ADD COLUMN IF NOT EXISTS subject text NOT NULL DEFAULT '';      -- of a group
-ALTER TABLE portal ADD COLUMN IF NOT EXISTS description text NOT NULL DEFAULT '';  -- of a group
 CREATE INDEX IF NOT EXISTS portal_person ON portal (person);
 -- Messages whose file is still to come: what is shown in its place is filled in when it is there.
 CREATE TABLE IF NOT EXISTS missing_file (

@@ -18,7 +18,7 @@ from bridge.network import NotUnderstood
 from bridge.numbers import Numbers
 from bridge.portal import emblem
 from bridge.portal.members import Members
-from bridge.portal.rooms import Conversation, timer
+from bridge.portal.rooms import Conversation, described, timer
 from bridge.portal.seating import Seating
 from bridge.relay.relay import column
 from bridge.settings import Bridge
@@ -62,8 +62,6 @@ FREE = """
 CONTACT = "UPDATE portal SET contact = $2 WHERE room_id = $1"
 SHOWN = "UPDATE portal SET shown = $2 WHERE room_id = $1"
 IS_SHOWN = "SELECT shown FROM portal WHERE room_id = $1"
-ABOUT = "SELECT subject, description FROM portal WHERE room_id = $1"
-KEEP_ABOUT = "UPDATE portal SET subject = coalesce($2, subject), description = coalesce($3, description) WHERE room_id = $1"
 TIMER = "UPDATE portal SET timer = $2 WHERE room_id = $1"
 # The open rooms of people who have proved to be one, the oldest first.
 DOUBLE = f"""
@@ -71,6 +69,7 @@ DOUBLE = f"""
     WHERE closed_at IS NULL AND (person = $1 OR person IN (SELECT id FROM person WHERE merged_into = $1))
     ORDER BY number_id, made_at, room_id
 """  # noqa: S608
+OF_PEOPLE = "SELECT room_id FROM portal WHERE number_id = $1 AND person = ANY($2) AND closed_at IS NULL ORDER BY made_at, room_id"
 TAKE_OVER = "UPDATE portal SET person = $2 WHERE room_id = $1"
 PLACE = "SELECT room_id, event_id FROM carried WHERE number_id = $1 AND message_id = $2"
 
@@ -271,19 +270,25 @@ class Portals:
         """The open rooms of a person and of whoever has proved to be the same, by number, the oldest first."""
         return [Portal(**row) for row in await self._pool.fetch(DOUBLE, person)]
 
+    async def open_rooms(self, number_id: str, people: Sequence[int]) -> list[str]:
+        """The open rooms of a number's conversations with these people."""
+        return [row["room_id"] for row in await self._pool.fetch(OF_PEOPLE, number_id, people)]
+
     async def take_over(self, portal: Portal, person: int) -> None:
         """A room is somebody else's, who has proved to be the same."""
         await self._pool.execute(TAKE_OVER, portal.room_id, person)
 
     async def about(self, portal: Portal) -> tuple[str, str]:
-        """The subject and the description of a group."""
-        row = await self._pool.fetchrow(ABOUT, portal.room_id)
-        return (row["subject"], row["description"]) if row else ("", "")
-
-    async def keep_about(self, portal: Portal, subject: str | None, description: str | None) -> None:
-        """Remember what a group is called; None leaves it as it is."""
-        told = (None if text is None else column(text) for text in (subject, description))
-        await self._pool.execute(KEEP_ABOUT, portal.room_id, *told)
+        """The subject and the description of a group, as its room has them: no column holds them. Raises MatrixRequestError."""
+        bot, room = self._accounts.bot, Path.v3.rooms[portal.room_id]
+        try:
+            channel = (await bot.call(Method.GET, room.state["m.bridge"][self._key])).get("channel")
+            topic = (await bot.call(Method.GET, room.state["m.room.topic"])).get("topic")
+        except MatrixRequestError as error:
+            if error.http_status not in (403, 404):
+                raise
+            return "", ""
+        return str(channel.get("displayname", "")) if isinstance(channel, dict) else "", described(str(topic))
 
     async def set_timer(self, portal: Portal, seconds: int) -> None:
         """How long messages last in a conversation from now on."""

@@ -71,6 +71,11 @@ class Conversation:
         return told if self.group else told | {"com.beeper.room_type": "dm", "com.beeper.room_type.v2": "dm"}
 
 
+def described(topic: str) -> str:
+    """A group's description, out of its room's topic."""
+    return topic.partition(TOPIC.rpartition("}")[2] + "\n")[2]
+
+
 def jid(contact: str, *, group: bool) -> str:
     """A conversation as WhatsApp's own clients number it; somebody without a number by their business-scoped id."""
     if group:

@@ -25,7 +25,9 @@ async def test_a_healthy_archive_and_one_that_nobody_drives(stack, tmp_path):
         await archive.until("SELECT capturing FROM seat")
         healthy = await archive.run("doctor", "--json")
         assert healthy.returncode == 0, healthy.stdout
-        assert json.loads(healthy.stdout)["healthy"]
+        told = json.loads(healthy.stdout)
+        assert told["healthy"]
+        assert {"what": "the homeserver's profiles", "problem": None, "advice": None} in told["findings"]
         process.terminate()
         await process.wait()
         stopped = await archive.run("doctor")

@@ -114,7 +114,7 @@ def _single(told: dict[str, Any], kind: str, rest: dict[str, Any], item: Any) ->
         names = ("id", "status", "recipient_participant_id", "recipient_id", "recipient_user_id", "timestamp")
         parts = [str(item.get(name, "")) for name in names]
         # In order for whom they are about, and beside what others do.
-        return "status|" + "|".join(parts), f"{number}|status|{item.get('recipient_id') or item.get('recipient_user_id')}", single
+        return "status|" + "|".join(parts), f"{number}|status|{item.get('recipient_user_id') or item.get('recipient_id')}", single
     conversation = f"{number}|{item.get('group_id')}" if kind == "groups" else number
     return f"{kind}|{_digest(single)}", conversation, single
 
@@ -131,11 +131,18 @@ def _message(single: dict[str, Any], number: str, item: dict[str, Any]) -> tuple
         part = "history" if single["kind"] == "history" else "history-file"
         thread = rest.get("thread")
         whose = thread.get("id") if isinstance(thread, dict) else None
-        whose = whose or item.get("to") or item.get("to_user_id") or item.get("from") or item.get("from_user_id")
+        whose = whose or _other(item, own, "to") or _other(item, own, "from")
         return f"{part}|{number}|{item['id']}", f"history|{number}|{whose}", single
-    other = item.get("to") or item.get("to_user_id") if single["kind"] == "message_echoes" else None
-    other = item.get("group_id") or other or item.get("from") or item.get("from_user_id")
+    other = _other(item, own, "to") if single["kind"] == "message_echoes" else None
+    other = item.get("group_id") or other or _other(item, own, "from")
     return f"message|{number}|{item['id']}", f"{number}|{other}", single
+
+
+def _other(item: dict[str, Any], contacts: list[dict[str, Any]], side: str) -> Any:
+    """Who somebody is, for the order in which what they say is told: by their id, which is always said, before their number."""
+    number = item.get(side)
+    known = (c.get("user_id") for c in contacts if number and str(c.get("wa_id")) == str(number))
+    return item.get(f"{side}_user_id") or next(filter(None, known), None) or number
 
 
 def _digest(value: Any) -> str:

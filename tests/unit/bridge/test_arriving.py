@@ -164,10 +164,7 @@ async def test_a_conversation_is_one_private_room_that_says_what_it_is(half):
     bridge = room.state["m.bridge", "x/griffier-whatsapp"]
     assert bridge["channel"] == {"id": "31611@s.whatsapp.net", "displayname": "Sam", "fi.mau.receiver": "+31970123"}
     assert bridge["nl.griffier.official"] == MINISTER
-    assert half.matrix.profiles["@whatsapp_31611:x"] == {
-        "displayname": "Sam (WA)",
-        "com.beeper.bridge.identifiers": ["tel:+31611"],
-    }
+    assert half.matrix.profiles["@whatsapp_31611:x"] == {"displayname": "Sam (WA)"}
     assert [event["ts"] for event in room.events] == [str((START + n) * 1000) for n in (1, 2)]
 
 
@@ -365,9 +362,27 @@ async def test_another_number_goes_on_in_the_same_room_under_the_same_ghost(half
     ] * 2
     told = [body for body in room.said() if "Heeft een ander nummer: +31611 → +31622" in body]
     assert len(told) == 1
-    assert any("NL.2" in body and "eerder als NL.1" in body for body in room.said())
     assert room.state["m.bridge", "x/griffier-whatsapp"]["channel"]["id"] == "31622@s.whatsapp.net"
     assert await half.pool.fetchval("SELECT contact FROM portal") == "31622"
+    await half.text("31633", "nog een", from_user_id="NL.2")
+    assert any("als +31633 · NL.2" in body and "eerder als +31622" in body for body in room.said())
+
+
+async def test_a_number_that_somebody_else_has_now_gets_a_room_of_its_own_and_both_rooms_say_so(half):
+    await half.text("31611", "van de een", from_user_id="NL.1")
+    for _ in range(2):
+        await half.text("31611", "van een ander", from_user_id="NL.2", name="Ina")
+    before, after = half.rooms
+    assert [event["sender"] for event in after.events if event["content"]["body"] == "van een ander"] == [
+        "@whatsapp_31611=-2:x"
+    ] * 2
+    for room in half.rooms:
+        assert (
+            sum("+31611 · NL.2 schrijft vanaf nu onder een ander WhatsApp-id: mogelijk iemand anders" in b for b in room.said())
+            == 1
+        )
+    assert before.said()[0] == "van de een"
+    assert "van een ander" not in before.said()
 
 
 async def test_two_who_prove_to_be_one_go_on_in_the_older_room_and_nothing_is_lost(half):
@@ -535,6 +550,9 @@ async def test_a_group_follows_its_people_and_its_name(half):
         await half.tell("group_settings_update", groups=[changed])
         await half.tell("group_participants_update", groups=[gone])
     assert room.state["m.room.name", ""]["name"] == "Anders (WhatsApp)"
+    assert "wekelijks" in room.state["m.room.topic", ""]["topic"]
+    columns = await half.pool.fetch("SELECT to_jsonb(portal)::text AS whole FROM portal")
+    assert not any(word in row["whole"] for row in columns for word in ("Overleg", "Anders", "wekelijks"))
     assert room.state["m.room.member", "@whatsapp_31622:x"]["membership"] == "leave"
     assert sum("Anders" in body for body in room.said()) == 1
     # A group's admin deletes what somebody else said.
@@ -587,3 +605,31 @@ def test_officials_are_in_the_registration_only_where_the_bridge_may_speak_as_th
         users = settings.registration()["namespaces"]["users"]
         assert ({"exclusive": False, "regex": "@minister:x"} in users) is double
         assert [user["exclusive"] for user in users if "whatsapp" in user["regex"]] == [True, True]
+
+
+async def test_a_number_that_one_official_was_told_is_in_no_room_or_profile_of_another(half):
+    numbers = [(number, "7") for number in ("106", "107")]
+    await half.pool.executemany("INSERT INTO number (number_id, waba_id, display, added_by) VALUES ($1, $2, $1, 'test')", numbers)
+
+    async def hidden(body: str) -> None:
+        message = half.said("", {"type": "text", "text": {"body": body}, "from_user_id": "NL.1"})
+        del message["from"]
+        await half.tell(messages=[message], contacts=[{"user_id": "NL.1", "profile": {"name": ""}}])
+
+    await hidden("zonder nummer")
+    await half.text("31611", "met nummer", name="", number="107", from_user_id="NL.1")
+    await hidden("nog eens")
+    first, second = half.rooms
+    assert first.said() == ["zonder nummer", "nog eens"]
+    assert "31611" not in str(first.state)
+    assert "31611" in str(second.state)
+    assert half.matrix.profiles["@whatsapp__n_l.1:x"] == {"displayname": "NL.1 (WA)"}
+
+
+async def test_an_official_who_has_not_joined_is_named_as_the_room_knows_them(half):
+    await half.text("31611", "vraag")
+    [room] = half.rooms
+    del half.matrix.profiles[MINISTER]
+    room.state["m.room.member", MINISTER] = {"membership": "invite", "displayname": "Minister De Vries"}
+    await half.tell("smb_message_echoes", message_echoes=[echo(half, "31611", {"type": "text", "text": {"body": "getypt"}})])
+    assert room.said()[-1] == "Minister De Vries (via telefoon): getypt"

@@ -148,3 +148,18 @@ def test_the_signature_is_over_the_exact_bytes():
     assert not signature_ok("ander", raw, good)
     assert not signature_ok("geheim", raw, None)
     assert not signature_ok("", raw, "sha256=" + hmac.digest(b"", raw, hashlib.sha256).hex())
+
+
+def test_what_one_person_says_is_carried_over_in_order_however_the_network_names_them():
+    said = {"timestamp": "1749416383", "type": "text", "text": {"body": "hoi"}}
+    both = said | {"id": "wamid.1", "from": "31611", "from_user_id": "NL.1"}
+    by_id, by_number = said | {"id": "wamid.2", "from_user_id": "NL.1"}, said | {"id": "wamid.3", "from": "31611"}
+    contact = {"wa_id": "31611", "user_id": "NL.1"}
+    lanes = [lane for item in (both, by_id, by_number) for _, lane, _ in CLOUD.split(delivery(item, contacts=[contact]))]
+    assert (len(lanes), len(set(lanes))) == (3, 1)
+    echoes = [
+        {"id": f"wamid.{key}", "from": "31970", "to_user_id": "NL.1", **more} for key, more in enumerate(({"to": "31611"}, {}))
+    ]
+    assert len({lane for item in echoes for _, lane, _ in CLOUD.split(delivery(item, kind="message_echoes"))}) == 1
+    told = [{"id": "wamid.1", "recipient_user_id": "NL.1", **more} for more in ({"recipient_id": "31611"}, {})]
+    assert len({lane for item in told for _, lane, _ in CLOUD.split(delivery(item, kind="statuses"))}) == 1

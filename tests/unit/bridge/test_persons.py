@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from bridge.arriving.persons import Persons
 from bridge.network import Named
 
 pytestmark = pytest.mark.postgres
+SOON = timedelta(seconds=1)
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -22,6 +24,8 @@ def day(number: float) -> datetime:
 @pytest.fixture
 async def persons(bridge_url: str) -> AsyncIterator[Persons]:
     async with asyncpg.create_pool(bridge_url, min_size=1, max_size=3) as pool:
+        numbers = [("106", "77"), ("107", "77"), ("200", "99")]  # of two accounts
+        await pool.executemany("INSERT INTO number (number_id, waba_id, display, added_by) VALUES ($1, $2, $1, 'test')", numbers)
         yield Persons(pool)
 
 
@@ -30,8 +34,8 @@ async def test_the_same_names_are_the_same_person_whatever_number_of_ours_is_ask
     assert first.localpart == "31611"
     assert (await persons.meet("106", Named("31611"), day(1), "w2")).id == first.id
     assert (await persons.meet("106", Named(user_id="NL.1"), day(1), "w3")).id == first.id
-    other = await persons.meet("107", Named("31611", "BE.9"), day(1), "w4")
-    assert (other.id, other.named.user_id) == (first.id, "BE.9")
+    other = await persons.meet("107", Named("31611", "NL.1"), day(1), "w4")
+    assert (other.id, other.named.user_id) == (first.id, "NL.1")
     assert (await persons.meet("106", Named("31611"), day(2), "w5")).named.user_id == "NL.1"
 
 
@@ -90,10 +94,34 @@ async def test_a_number_taken_over_from_somebody_else_joins_nobody(persons):
     assert (back.id, back.joined) == (other.id, ())
 
 
-async def test_another_id_with_the_same_number_is_the_same_person_and_is_told(persons):
+async def test_whoever_has_a_number_under_another_id_is_somebody_else_unless_a_move_was_told(persons):
     before = await persons.meet("106", Named("31611", "NL.1"), day(0), "w1")
-    after = await persons.meet("106", Named("31611", "NL.2"), day(1), "w2")
-    assert (after.id, after.was, after.named.user_id) == (before.id, Named(user_id="NL.1"), "NL.2")
+    stranger = await persons.meet("106", Named("31611", "NL.2"), day(90), "w2")
+    assert stranger.id != before.id
+    assert (stranger.localpart, stranger.joined, stranger.instead_of) == ("31611=-2", (), (before.id,))
+    again = await persons.meet("106", Named("31611", "NL.2"), day(90), "w2")
+    assert again.instead_of == (before.id,)  # as after a crash
+    assert (await persons.meet("106", Named("31611"), day(91), "w3")).instead_of == ()
+    left = await persons.find("106", Named(user_id="NL.1"))
+    assert (left.id, left.named.wa_id) == (before.id, "")
+    assert (await persons.meet("106", Named("31611", "NL.1"), day(5), "w4")).id == before.id  # comes late
+    assert (await persons.find("106", Named("31611"))).id == stranger.id
+    late = await persons.meet("106", Named("31611", "NL.0"), day(89), "w5")  # whoever that was, the number is the stranger's now
+    assert (late.named.wa_id, (await persons.find("106", Named("31611"))).id) == ("", stranger.id)
+
+
+async def test_the_old_number_of_somebody_with_an_id_joins_nobody_known_by_an_id_only(persons):
+    by_id = await persons.meet("106", Named(user_id="NL.1", username="sam"), day(0), "w1")
+    had_it = await persons.meet("106", Named("31611", "NL.2"), day(1), "w2")
+    now = await persons.meet("106", Named("31611", "NL.1"), day(60), "w3")
+    assert (now.id, now.joined, now.instead_of) == (by_id.id, (), (had_it.id,))
+
+
+async def test_with_another_number_an_id_is_another_too_and_its_person_the_same(persons):
+    before = await persons.meet("106", Named("31611", "NL.1"), day(0), "w1")
+    await persons.move("106", Named("31611"), Named("31622"), day(1), "w2")
+    after = await persons.meet("106", Named("31622", "NL.2"), day(2), "w3")
+    assert (after.id, after.instead_of, after.named.user_id) == (before.id, (), "NL.2")
 
 
 async def test_names_follow_the_newest_word_and_a_late_message_changes_nothing(persons):
@@ -111,3 +139,57 @@ async def test_a_time_to_come_does_not_stand_in_the_way_of_what_is_said_until_th
 async def test_two_of_one_portfolio_share_the_id_above_theirs(persons):
     one = await persons.meet("106", Named(user_id="NL.1", parent_user_id="NL.ENT.7"), day(0), "w1")
     assert (await persons.meet("107", Named(user_id="DE.4", parent_user_id="NL.ENT.7"), day(1), "w2")).id == one.id
+
+
+async def test_what_another_account_is_told_changes_nobody_of_this_one(persons):
+    ours = await persons.meet("106", Named("31611", "NL.1", "NL.ENT.1", "sam", "Sam"), day(0), "w1")
+    theirs = await persons.meet("200", Named("31611", "BE.9", "NL.ENT.1", "x", "Iemand"), day(1), "w2")
+    assert (theirs.id != ours.id, theirs.localpart, theirs.instead_of) == (True, "31611=-2", ())
+    forged = await persons.meet("200", Named("31699", "NL.1", name="Iemand"), day(2), "w3")
+    moved = await persons.move("200", Named("31611"), Named("31666", "BE.10"), day(3), "w4")
+    assert (forged.id not in (ours.id, theirs.id), moved.id) == (True, theirs.id)
+    assert await persons.find("200", Named("31688")) is None
+    after = await persons.find("106", Named("31611"))
+    assert (after.id, after.named) == (ours.id, ours.named)
+    assert (await persons.find("107", Named("31611"))).id == ours.id
+
+
+async def test_a_number_that_was_hidden_from_one_of_ours_is_not_read_there(persons):
+    by_id = await persons.meet("106", Named(user_id="NL.1", name="Sam"), day(0), "w1")
+    known = await persons.meet("107", Named("31611", "NL.1", username="sam", name="Sam"), day(1), "w2")
+    assert (known.id, known.named) == (by_id.id, Named("31611", "NL.1", username="sam", name="Sam"))
+    hidden = await persons.meet("106", Named(user_id="NL.1", name="Sam"), day(2), "w3")
+    assert hidden.named == Named(user_id="NL.1", name="Sam")
+    moved = await persons.move("107", Named("31611"), Named("31622", "NL.2"), day(3), "w4")
+    assert (moved.id, moved.was.wa_id) == (by_id.id, "31611")
+    after = await persons.meet("106", Named(user_id="NL.2", name="Sam"), day(4), "w5")
+    assert (after.id, after.named, after.was) == (by_id.id, Named(user_id="NL.2", name="Sam"), None)
+    told = await persons.meet("106", Named("31622", "NL.2"), day(5), "w6")
+    assert told.named.wa_id == "31622"
+
+
+async def test_a_late_message_is_of_whoever_had_the_number_then_also_when_the_present_holder_has_just_written(persons):
+    now = datetime.now(UTC)
+    before = await persons.meet("106", Named("31611", "NL.1"), now - timedelta(days=9), "w1")
+    stranger = await persons.meet("106", Named("31611", "NL.2"), now - timedelta(days=2), "w2")
+    for _ in range(2):
+        assert (await persons.meet("106", Named("31611"), now - SOON, "w3")).id == stranger.id
+        assert (await persons.meet("106", Named("31611"), now - timedelta(days=5), "w4")).id == before.id
+
+
+async def test_an_update_leaves_each_account_its_own_people_in_the_rooms_that_they_have(persons):
+    pool = persons._pool
+    person = (await persons.meet("106", Named("31611", "NL.1", name="Sam"), day(0), "w1")).id
+    add = "INSERT INTO identity (person, kind, scope, value, valid_from, source) VALUES ($1, 'user_id', '200', 'BE.9', $2, $3)"
+    await pool.execute(add, person, day(1), "200|w2")
+    await pool.execute("UPDATE identity SET told_to = NULL")
+    rooms = [("!a:x", "106", "31611"), ("!b:x", "107", "31611"), ("!c:x", "200", "31611")]
+    room = "INSERT INTO portal (room_id, number_id, contact, encrypted, person) VALUES ($1, $2, $3, true, $4)"
+    await pool.executemany(room, [(*place, person) for place in rooms])
+    for _ in range(2):
+        await pool.execute((resources.files("bridge") / "migrations" / "0009_told_to.sql").read_text())
+    told = {row["kind"]: row["told_to"] for row in await pool.fetch("SELECT kind, told_to FROM identity")}
+    assert told == {"wa_id": ["106", "107"], "user_id": ["106"], "name": ["106"]}
+    owners = await pool.fetch("SELECT person FROM portal ORDER BY room_id")
+    assert [row["person"] for row in owners] == [person, person, None]
+    assert (await persons.meet("200", Named("31611", "BE.9"), day(2), "w3")).id != person

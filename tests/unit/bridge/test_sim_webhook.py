@@ -64,7 +64,8 @@ async def test_a_message_of_each_kind_is_understood_by_the_bridge(sim, body, kin
     await sim.ask(f"/sim/contacts/{CONTACT}/send", body)
     cloud = Cloud(None, "http://127.0.0.1:1", "v25.0", "token", 1000)  # type: ignore[arg-type] - reads only
     [(_, conversation, change)] = cloud.split(sim.hook.bodies[0])
-    assert conversation == f"{NUMBER}|{CONTACT}"
+    [contact] = change["value"]["contacts"]
+    assert (contact["wa_id"], conversation) == (CONTACT, f"{NUMBER}|{contact['user_id']}")
     assert cloud.read(change).kind == kind
 
 
