@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-from bridge.relay.queues import HISTORY, KNOWN, RESTART, SETTLE, START, Queue
+from bridge.relay.queues import HISTORY, KNOWN, RESTART, SETTLE, START, Queue, column
 from bridge.relay.setback import reason, setback
 from bridge.sealing import Seal
 
@@ -153,7 +153,7 @@ class Lanes:
                     break
             else:
                 self._again.add(lane)
-        except Exception as error:  # our database is away, or an error of ours, which must not stop the others
+        except Exception as error:
             self._database_away(error)
             self._look = self._look_for_history = True
         finally:
@@ -168,6 +168,20 @@ class Lanes:
         row = await self._pool.fetchrow(self._queue.next, lane)
         if row is None or self._pause(row["number"] or ""):
             return False
+        try:
+            return await self._one(lane, row, work, give_up)
+        except Exception as error:
+            if _database(error) or isinstance(error, OSError):
+                raise
+            # Not even that it failed could be written down as it is: this item is set aside, and stops nothing else.
+            problem = column(reason(error))
+            log.warning("%s %d can't be dealt with: %s", self._queue.table, row["id"], problem)
+            await self._pool.execute(self._queue.finish, row["id"], "failed", problem)
+            await self._ring_alarm(Alarm(self._queue.table, row["id"], lane, row["number"] or "", problem))
+            return True
+
+    async def _one(self, lane: str, row: Any, work: Work, give_up: GiveUp) -> bool:
+        """Carry over an item; returns whether there may be another."""
         if self._queue.marks and not row["carried"]:
             if row["started"] and not row["settled"]:
                 log.warning("%s %d may be at WhatsApp already: its word is waited for.", self._queue.table, row["id"])
@@ -191,7 +205,7 @@ class Lanes:
 
     async def _set_back(self, lane: str, row: Any, change: dict[str, Any] | None, error: Exception, give_up: GiveUp) -> bool:
         what = setback(error, row["attempts"] + 1, row["waited"], random.random())  # noqa: S311 - no secret
-        table, problem = self._queue.table, reason(error)[:1000]
+        table, problem = self._queue.table, column(reason(error))
         log.warning("%s %d was not carried over (attempt %d): %s", table, row["id"], row["attempts"] + 1, problem)
         if what.state in ("kept", "failed"):
             if change is not None:
@@ -204,7 +218,7 @@ class Lanes:
         # What comes from WhatsApp needs WhatsApp for files alone: the others go on.
         if what.pause == "all" or (what.pause and self._queue.marks):
             after = max(after, self._hold(row["number"] or "" if what.pause == "number" else "", what.after))
-        values = [row["id"], what.state, int(what.counted), problem, after, what.awaits or None]
+        values = [row["id"], what.state, int(what.counted), problem, after, column(what.awaits) or None]
         await self._pool.execute(self._queue.again, *values, *([what.unsure] if self._queue.marks else []))
         self._later(lane, after)
         return what.state == "aside"

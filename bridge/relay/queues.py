@@ -95,3 +95,8 @@ SETTLE = """
 _HISTORY_NUMBER = "split_part(conversation, '|', CASE WHEN starts_with(conversation, 'history|') THEN 2 ELSE 1 END)"
 INBOX = Queue("inbox", "conversation", "dedupe", _HISTORY_NUMBER, marks=False)
 OUTBOX = Queue("outbox", "room_id", "event_id", "(SELECT number_id FROM portal WHERE portal.room_id = item.room_id)", marks=True)
+
+
+def column(text: str) -> str:
+    """Text made fit for a Postgres column."""
+    return text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from bridge.relay.lanes import Alarm, GiveUp, Lanes, Work
-from bridge.relay.queues import INBOX, OUTBOX, Queue
+from bridge.relay.queues import INBOX, OUTBOX, Queue, column
 from bridge.sealing import Seal
 
 __all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "column"]
@@ -141,7 +141,7 @@ class Relay:
         """
         while True:
             try:
-                woken = await self._pool.fetch(CARRY, number_id, column(message_id), room_id, event_id, *place)
+                woken = await self._pool.fetch(CARRY, number_id, column(message_id), column(room_id), column(event_id), *place)
                 break
             except (*AWAY, asyncpg.InterfaceError, OSError) as error:
                 log.warning("What was carried over can't be noted (%s); trying again.", type(error).__name__)
@@ -270,11 +270,6 @@ def _place(key: str) -> tuple[str, tuple[int, int]]:
     if number.isdecimal() and of.isdecimal() and len(place) < 12 and 0 < int(number) <= int(of) < 32_768:
         return event_id, (int(number), int(of))
     return event_id, (1, 1)
-
-
-def column(text: str) -> str:
-    """Text made fit for a Postgres column."""
-    return text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

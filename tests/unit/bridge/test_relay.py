@@ -416,3 +416,21 @@ async def test_what_is_done_is_forgotten_after_a_while_and_still_comes_only_once
         await relay.take_in([change("oud")])
         await asyncio.sleep(0.1)
         assert other.carried == ["oud", "nieuw"]
+
+
+async def test_a_character_that_postgres_has_not_sets_one_message_aside_and_stops_nothing_else(relay):
+    async def work(change):
+        if change["text"] == "wacht":
+            raise NotYet("nog niet", awaits="wamid.\ud800\0")
+        if change["text"] == "reden":
+            raise NotUnderstood("nummer \0\ud800")
+        if change["text"] == "staat":
+            return "\0"
+        return "done"
+
+    async with running(relay, work) as other:
+        await relay.take_in([change("wacht"), change("reden"), change("staat"), change("verder"), change("ander", "31|d")])
+        await other.until(lambda: {"verder", "ander"} <= set(other.carried), seconds=3)
+        await other.until(lambda: not other.relay._lanes["inbox"]._busy)
+    assert await states(relay) == {"aside": 1, "kept": 1, "failed": 1, "done": 2}
+    assert [alarm.problem for alarm in other.alarms] == ["CharacterNotInRepertoireError"]
