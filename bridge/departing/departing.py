@@ -125,7 +125,7 @@ class Departing:
 
     async def not_sent(self, event: dict[str, Any], reason: str) -> None:
         """Tell the people in the room that a message did not reach WhatsApp."""
-        if event["type"] == READ:
+        if event["type"] == READ or await self._relay.whole(event["event_id"]):  # it went; what followed could not be done
             return
         await self._notices.not_arrived(event["room_id"], _about(event), event["event_id"], reason)
 
@@ -156,12 +156,13 @@ class Departing:
         return await self._freely(portal, event_id, said)
 
     async def _freely(self, portal: Portal, event_id: str, said: Said) -> str:
-        """Send what WhatsApp takes while its window is open."""
-        if await self._window.closed(portal.number_id, portal.contact):
+        """Send what WhatsApp takes while its window is open; of what went before a setback, only the rest is done."""
+        gone = await self._relay.whole(event_id)
+        if not gone and await self._window.closed(portal.number_id, portal.contact):
             return await self._held(portal, event_id)
         if said.kind == "reaction":
             return await self._react(portal, event_id, said)
-        if not await self._send(portal, event_id, await self._outgoing(portal, said, event_id)):
+        if not gone and not await self._send(portal, event_id, await self._outgoing(portal, said, event_id)):
             return await self._held(portal, event_id)
         if said.notice:
             await self._notices.limit(portal.room_id, event_id, said.notice)
@@ -243,9 +244,8 @@ class Departing:
         target, us = _redacts(event), self._accounts.bot.user_id
         if (row := await self._pool.fetchrow(REACTION, column(target), us)) is not None:
             outgoing = Outgoing(portal.contact, "reaction", "", target=row["target"], group=portal.group, key=event["event_id"])
-            message_id = await self._network.send(portal.number_id, outgoing)
+            await self._send(portal, event["event_id"], outgoing)
             await self._relay.keep_reaction(portal.number_id, row["target"], us, None)
-            await self._relay.carried(portal.number_id, message_id, portal.room_id, event["event_id"])
             return "done"
         if await self._pool.fetchval(NOT_SENT, column(target)):
             await self._notices.tell(

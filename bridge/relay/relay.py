@@ -46,13 +46,14 @@ CARRY = """
     )
     SELECT 'inbox', conversation FROM into_matrix UNION ALL SELECT 'outbox', room_id FROM into_whatsapp
 """
-# What became several messages is settled by its own carrying over, which sees that all of them went.
+# It goes on at once, and sees for itself that all of it went and what is still to be shown; what was given up needs no more.
 TOLD = """
     WITH item AS (
-        UPDATE outbox SET state = 'done', problem = NULL, finished_at = now(), started_at = NULL, unsure_until = NULL
-        WHERE event_id = $1 AND $2 = 1 AND state IN ('waiting', 'aside', 'failed') RETURNING room_id
+        UPDATE outbox SET due_at = now(), state = CASE WHEN state = 'failed' THEN 'done' ELSE state END,
+                          problem = CASE WHEN state = 'failed' THEN NULL ELSE problem END
+        WHERE event_id = $1 AND (state IN ('waiting', 'aside') OR (state = 'failed' AND $2 = 1)) RETURNING room_id
     )
-    SELECT portal.number_id, outbox.room_id, EXISTS (SELECT FROM item) AS settled
+    SELECT portal.number_id, outbox.room_id, EXISTS (SELECT FROM item) AS goes_on
     FROM outbox JOIN portal USING (room_id) WHERE event_id = $1
 """
 PARTS = """
@@ -60,6 +61,7 @@ PARTS = """
         SELECT FROM delivery WHERE delivery.number_id = carried.number_id AND delivery.message_id = carried.message_id
                                AND delivery.state = 'failed')
 """
+WHOLE = f"SELECT coalesce(count(*) >= max(parts), false) FROM ({PARTS.replace('part,', 'parts,')}) AS gone"  # noqa: S608
 RELEASE = """
     UPDATE outbox SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, problem = NULL
     WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING room_id
@@ -160,7 +162,7 @@ class Relay:
         if row is None:
             return False
         await self.carried(row["number_id"], message_id, row["room_id"], event_id, place)
-        if row["settled"]:
+        if row["goes_on"]:
             self._put(OUTBOX, [row["room_id"]])
         return True
 
@@ -185,6 +187,10 @@ class Relay:
     async def parts_of(self, event_id: str) -> dict[int, str]:
         """The WhatsApp messages that an event became, by their place; without those that WhatsApp could not deliver."""
         return {row["part"]: row["message_id"] for row in await self._pool.fetch(PARTS, column(event_id))}
+
+    async def whole(self, event_id: str) -> bool:
+        """Whether everything that an event became is at WhatsApp."""
+        return bool(await self._pool.fetchval(WHOLE, column(event_id)))
 
     async def hold(self, event_id: str) -> None:
         """Keep an event that was sent and then refused, to be sent again when its room is released."""

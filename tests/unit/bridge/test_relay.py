@@ -351,6 +351,8 @@ async def test_a_message_under_way_at_a_crash_waits_for_the_word_of_whatsapp_and
     await asyncio.gather(task, return_exceptions=True)
 
     async def send(event):
+        if await relay.whole(event["event_id"]):
+            return "done"
         posts.append(event["text"])
         await relay.carried("31", f"wamid.{event['text']}", "!a", event["event_id"])
         return "done"
@@ -434,3 +436,34 @@ async def test_a_character_that_postgres_has_not_sets_one_message_aside_and_stop
         await other.until(lambda: not other.relay._lanes["inbox"]._busy)
     assert await states(relay) == {"aside": 1, "kept": 1, "failed": 1, "done": 2}
     assert [alarm.problem for alarm in other.alarms] == ["CharacterNotInRepertoireError"]
+
+
+async def test_a_status_settles_nothing_of_which_the_work_is_unfinished(relay):
+    shown: list[str] = []
+
+    async def template(event):
+        gone = await relay.parts_of(event["event_id"])
+        if not gone:
+            assert await relay.told(event["event_id"], "wamid.een")
+            raise ConnectionRefusedError  # the homeserver is away just when the text is to be shown
+        shown.append(gone[1])
+        return "done"
+
+    async with running(relay, template, OUTBOX) as other:
+        await relay.take_out([event("een")])
+        await other.until(lambda: shown == ["wamid.een"], seconds=4)
+        await other.until(lambda: not other.relay._lanes["outbox"]._busy)
+    assert await states(relay, "outbox") == {"done": 1}
+
+
+async def test_a_status_of_what_was_given_up_says_that_it_arrived_after_all(relay):
+    async def work(event):
+        raise NetworkError("131000", final=True)
+
+    async with running(relay, work, OUTBOX) as other:
+        await relay.take_out([event("een")])
+        await other.until(lambda: other.told)
+        await other.until(lambda: not other.relay._lanes["outbox"]._busy)
+        assert await states(relay, "outbox") == {"failed": 1}
+        assert await relay.told("$een", "wamid.een")
+    assert await states(relay, "outbox") == {"done": 1}
