@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import aiohttp
 import asyncpg
 from mautrix.api import Method, Path
-from mautrix.errors import MatrixRequestError
+from mautrix.errors import MatrixError, MatrixRequestError
 
 from bridge import attachments
 from bridge.accounts import Accounts
@@ -336,8 +337,8 @@ class Departing:
                     f"Dit bericht wacht en gaat vanzelf zodra het kan: {dutch}",
                     f"This message waits and goes by itself as soon as it can: {english}",
                 )
-        except MatrixRequestError as problem:
-            log.warning("It could not be told that a message was refused or waits: %s", getattr(problem, "errcode", ""))
+        except (MatrixError, aiohttp.ClientError, OSError) as problem:  # the refusal stands; that it is told is seen to after it
+            log.warning("It could not be told that a message was refused or waits: %s", type(problem).__name__)
 
 
 def _ours(content: Any) -> bool:

@@ -7,6 +7,7 @@ process put in the queue is found within POLL seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from cryptography.exceptions import InvalidTag
 
 from bridge.relay.queues import HISTORY, KNOWN, RESTART, SETTLE, START, Queue, column
-from bridge.relay.setback import reason, setback
+from bridge.relay.setback import reason, setback, telling
 from bridge.sealing import Seal
 
 log = logging.getLogger(__name__)
@@ -182,6 +184,8 @@ class Lanes:
 
     async def _one(self, lane: str, row: Any, work: Work, give_up: GiveUp) -> bool:
         """Carry over an item; returns whether there may be another."""
+        if row["verdict"]:
+            return await self._tell(lane, row, row["verdict"], row["problem"] or "", row["attempts"], give_up)
         if self._queue.marks and not row["carried"]:
             if row["started"] and not row["settled"]:
                 log.warning("%s %d may be at WhatsApp already: its word is waited for.", self._queue.table, row["id"])
@@ -190,30 +194,27 @@ class Lanes:
                 return False
             if not await self._pool.fetchval(START, row["id"]):
                 return True  # meanwhile WhatsApp told that it has it
-        change: dict[str, Any] | None = None
         try:
-            change = json.loads(self._seal.open(row["sealed"], row["key"]))
-            state = await work(change)
+            state = await work(json.loads(self._seal.open(row["sealed"], row["key"])))
         except Exception as error:
             if _database(error):
                 raise
-            return await self._set_back(lane, row, change, error, give_up)
+            return await self._set_back(lane, row, error, give_up)
         await self._pool.execute(self._queue.finish, row["id"], state, None)
         self._pauses.pop("", None)
         self._pauses.pop(row["number"] or "", None)
         return True
 
-    async def _set_back(self, lane: str, row: Any, change: dict[str, Any] | None, error: Exception, give_up: GiveUp) -> bool:
-        what = setback(error, row["attempts"] + 1, row["waited"], random.random())  # noqa: S311 - no secret
+    async def _set_back(self, lane: str, row: Any, error: Exception, give_up: GiveUp) -> bool:
+        chance = random.random()  # noqa: S311 - no secret
+        what = setback(error, row["attempts"] + 1, row["waited"], chance, inward=not self._queue.marks)
         table, problem = self._queue.table, column(reason(error))
         log.warning("%s %d was not carried over (attempt %d): %s", table, row["id"], row["attempts"] + 1, problem)
         if what.state in ("kept", "failed"):
-            if change is not None:
-                await self._tell(give_up, change, problem)
-            await self._pool.execute(self._queue.finish, row["id"], what.state, problem)
+            await self._pool.execute(self._queue.judge, row["id"], what.state, problem)
             if what.alarm:
                 await self._ring_alarm(Alarm(table, row["id"], lane, row["number"] or "", problem))
-            return True
+            return await self._tell(lane, row, what.state, problem, 0, give_up)
         after = max(what.after, self._settle) if what.unsure else what.after
         # What comes from WhatsApp needs WhatsApp for files alone: the others go on.
         if what.pause == "all" or (what.pause and self._queue.marks):
@@ -223,13 +224,23 @@ class Lanes:
         self._later(lane, after)
         return what.state == "aside"
 
-    async def _tell(self, give_up: GiveUp, change: dict[str, Any], problem: str) -> None:
+    async def _tell(self, lane: str, row: Any, verdict: str, problem: str, attempts: int, give_up: GiveUp) -> bool:
+        """Tell people of an item that is given up, and only then leave it; returns whether there may be another."""
         try:
-            await give_up(change, problem)
+            with contextlib.suppress(InvalidTag, ValueError):  # nothing of it can be opened, and so nobody be told
+                await give_up(json.loads(self._seal.open(row["sealed"], row["key"])), problem)
         except Exception as error:
             if _database(error):
                 raise
-            log.warning("Nobody could be told that a message was not carried over: %s", reason(error))
+            what = telling(error, attempts + 1, random.random())  # noqa: S311 - no secret
+            log.warning("%s %d: nobody could be told of it yet: %s", self._queue.table, row["id"], reason(error))
+            if what.state == "waiting":
+                after = max(what.after, self._hold("", what.after)) if what.pause else what.after
+                await self._pool.execute(self._queue.tell_later, row["id"], int(what.counted), after)
+                self._later(lane, after)
+                return False
+        await self._pool.execute(self._queue.finish, row["id"], verdict, problem)
+        return True
 
     async def _ring_alarm(self, alarm: Alarm) -> None:
         try:

@@ -27,7 +27,7 @@ class Queue:
             else "false AS started, false AS settled, false AS carried"
         )
         return (
-            f"id, {self.key} AS key, sealed, state, attempts, {self.number} AS number, due_at, {marks},"
+            f"id, {self.key} AS key, sealed, state, attempts, verdict, problem, {self.number} AS number, due_at, {marks},"
             " coalesce(extract(epoch FROM now() - waits_since), 0)::float8 AS waited"
         )
 
@@ -68,7 +68,22 @@ class Queue:
     def finish(self) -> str:
         mark = ", started_at = NULL, unsure_until = NULL" if self.marks else ""
         return f"""
-            UPDATE {self.table} SET state = $2, problem = $3, awaits = NULL, finished_at = now(){mark}
+            UPDATE {self.table} SET state = $2, problem = $3, awaits = NULL, verdict = NULL, finished_at = now(){mark}
+            WHERE id = $1 AND state IN ('waiting', 'aside')
+        """  # noqa: S608
+
+    @property
+    def judge(self) -> str:
+        """What an item comes to, though people are still to be told: the telling has attempts of its own."""
+        return f"""
+            UPDATE {self.table} SET verdict = $2, problem = $3, attempts = 0, due_at = now()
+            WHERE id = $1 AND state IN ('waiting', 'aside')
+        """  # noqa: S608
+
+    @property
+    def tell_later(self) -> str:
+        return f"""
+            UPDATE {self.table} SET attempts = attempts + $2, due_at = now() + make_interval(secs => $3)
             WHERE id = $1 AND state IN ('waiting', 'aside')
         """  # noqa: S608
 

@@ -49,7 +49,7 @@ CARRY = """
 # It goes on at once, and sees for itself that all of it went and what is still to be shown; what was given up needs no more.
 TOLD = """
     WITH item AS (
-        UPDATE outbox SET due_at = now(), state = CASE WHEN state = 'failed' THEN 'done' ELSE state END,
+        UPDATE outbox SET due_at = now(), verdict = NULL, state = CASE WHEN state = 'failed' THEN 'done' ELSE state END,
                           problem = CASE WHEN state = 'failed' THEN NULL ELSE problem END
         WHERE event_id = $1 AND (state IN ('waiting', 'aside') OR (state = 'failed' AND $2 = 1)) RETURNING room_id
     )
@@ -67,7 +67,7 @@ RELEASE = """
     WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING room_id
 """
 RETRY = """
-    UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL
+    UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, verdict = NULL
     WHERE id = ANY($1) AND state IN ('failed', 'kept') AND problem IS NOT NULL AND sealed IS NOT NULL RETURNING {lane}
 """
 FORGET_KEYS = "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'"

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from mautrix.errors import MatrixUnknownRequestError
 
 from bridge.network import NetworkError, NotUnderstood, NotYet
 from bridge.relay.relay import INBOX, OUTBOX, Alarm, Pace, Relay
@@ -65,8 +66,11 @@ async def running(relay: Relay, does: Callable[[dict[str, Any]], Awaitable[str]]
     async def note(alarm: Alarm) -> None:
         other.alarms.append(alarm)
 
+    async def give_up(change: dict[str, Any], reason: str) -> None:
+        await other.give_up(change, reason)  # which a test may replace
+
     relay.alarm = note
-    task = asyncio.create_task(relay.run(queue, other.work, other.give_up, stop))
+    task = asyncio.create_task(relay.run(queue, other.work, give_up, stop))
     try:
         yield other
     finally:
@@ -467,3 +471,48 @@ async def test_a_status_of_what_was_given_up_says_that_it_arrived_after_all(rela
         assert await states(relay, "outbox") == {"failed": 1}
         assert await relay.told("$een", "wamid.een")
     assert await states(relay, "outbox") == {"done": 1}
+
+
+@pytest.mark.parametrize("queue", [INBOX, OUTBOX], ids=["inward", "outward"])
+async def test_what_is_given_up_is_left_only_when_people_have_been_told(relay, queue):
+    asked, away = 0, True
+
+    async def work(change):
+        nonlocal asked
+        asked += 1
+        raise NotUnderstood("raar") if queue is INBOX else NetworkError("131000", final=True)
+
+    async with running(relay, work, queue) as other:
+        told = other.give_up
+
+        async def give_up(change, reason):
+            if away:
+                raise ConnectionRefusedError
+            await told(change, reason)
+
+        other.give_up = give_up
+        await (relay.take_in([change("een")]) if queue is INBOX else relay.take_out([event("een")]))
+        await asyncio.sleep(1.5)
+        assert await states(relay, queue.table) == {"waiting": 1}
+        away = False
+        await other.until(lambda: other.told, seconds=4)
+        await other.until(lambda: not other.relay._lanes[queue.table]._busy)
+    assert (asked, len(other.told)) == (1, 1)
+    assert await states(relay, queue.table) == ({"kept": 1} if queue is INBOX else {"failed": 1})
+
+
+async def test_who_can_not_be_told_at_all_holds_nothing_up(relay):
+    async def work(change):
+        if change["text"] == "raar":
+            raise NotUnderstood("raar")
+        return "done"
+
+    async with running(relay, work) as other:
+
+        async def give_up(change, reason):
+            raise MatrixUnknownRequestError(403)
+
+        other.give_up = give_up
+        await relay.take_in([change("raar"), change("goed")])
+        await other.until(lambda: other.carried == ["goed"], seconds=3)
+    assert await states(relay) == {"done": 1, "kept": 1}
