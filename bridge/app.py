@@ -61,7 +61,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
     async with turn(settings.database_url.get_secret_value(), stop) as ours, _opened(settings) as (pool, crypto, http):
         if not ours:
             return
-        pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
+        pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, keep=settings.keep_done_days)
         numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
         cloud = Cloud(
             http,
@@ -93,6 +93,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         departing = Departing(
             pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
         )
+        relay.twice = departing.perhaps_twice
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())

@@ -44,6 +44,10 @@ GONE = (
     "het nummer van deze persoon is nu van iemand anders. Het gesprek gaat verder zodra deze persoon weer iets laat horen · "
     "this person's number is somebody else's now. The conversation goes on when this person writes again"
 )
+TWICE = (
+    "WhatsApp heeft niet gezegd of dit bericht er al was; het is opnieuw verstuurd en kan daar dus twee keer staan · "
+    "WhatsApp has not said whether it had this message; it was sent again, and may be there twice"
+)
 THEIRS = (
     "Dit bericht van de andere kant is hier verwijderd; op WhatsApp blijft het staan · "
     "This message of the other side was deleted here; it stays on WhatsApp"
@@ -129,6 +133,12 @@ class Departing:
         if event["type"] == READ or await self._relay.whole(event["event_id"]):  # it went; what followed could not be done
             return
         await self._notices.not_arrived(event["room_id"], _about(event), event["event_id"], reason)
+
+    async def perhaps_twice(self, event: dict[str, Any]) -> None:
+        """Tell that a message is sent again, not knowing whether WhatsApp had it. Raises MatrixRequestError."""
+        if event["type"] in (READ, "m.reaction", "m.room.redaction"):  # which are the same when they come twice
+            return
+        await self._notices.tell(event["room_id"], event["event_id"], f"twice {event['event_id']}", *two(TWICE))
 
     async def _said(self, portal: Portal, event: dict[str, Any]) -> str:
         event_id: str = event["event_id"]

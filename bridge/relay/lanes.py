@@ -19,7 +19,7 @@ from typing import Any
 import asyncpg
 from cryptography.exceptions import InvalidTag
 
-from bridge.relay.queues import HISTORY, KNOWN, RESTART, SETTLE, START, Queue, column
+from bridge.relay.queues import HISTORY, KNOWN, RESTART, SETTLE, START, UNHEARD, Queue, column
 from bridge.relay.setback import reason, setback, telling
 from bridge.sealing import Seal
 
@@ -44,17 +44,29 @@ class Alarm:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is known of WhatsApp's word on messages that it may have."""
+
+    settle: float  # seconds that it is waited for, once WhatsApp is heard of again
+    silence: float  # seconds after which a message is sent again though nothing is heard
+    heard: Callable[[str], float]  # seconds since a number was last heard of
+    twice: Callable[[dict[str, Any]], Awaitable[None]]  # tells people that a message may arrive twice
+
+
 class Lanes:
     """One direction as it runs."""
 
     def __init__(
-        self, pool: asyncpg.Pool, seal: Seal, queue: Queue, at_once: int, settle: float, alarm: Callable[[Alarm], Awaitable[None]]
+        self, pool: asyncpg.Pool, seal: Seal, queue: Queue, at_once: int, word: Word, alarm: Callable[[Alarm], Awaitable[None]]
     ) -> None:
         self._pool = pool
         self._seal = seal
         self._queue = queue
         self._at_once = at_once
-        self._settle = settle
+        self._word = word
+        self._settle = word.settle
+        self._began = time.monotonic()
         self._alarm = alarm
         self._wake = asyncio.Event()
         self._ready: dict[str, None] = {}  # in the order of their turn
@@ -187,10 +199,15 @@ class Lanes:
         if row["verdict"]:
             return await self._tell(lane, row, row["verdict"], row["problem"] or "", row["attempts"], give_up)
         if self._queue.marks and not row["carried"]:
-            if row["started"] and not row["settled"]:
+            if row["started"] is not None and not row["settled"]:
                 log.warning("%s %d may be at WhatsApp already: its word is waited for.", self._queue.table, row["id"])
-                await self._pool.execute(SETTLE, row["id"], self._settle)
+                # That it says nothing means something only once it has been heard, of whatever: its calls come through again.
+                silent = min(row["started"], time.monotonic() - self._began)
+                heard = silent >= self._word.silence or self._word.heard(row["number"] or "") < silent
+                await self._pool.execute(SETTLE if heard else UNHEARD, row["id"], self._settle)
                 self._later(lane, self._settle)
+                return False
+            if row["settled"] and not await self._twice(lane, row):
                 return False
             if not await self._pool.fetchval(START, row["id"]):
                 return True  # meanwhile WhatsApp told that it has it
@@ -240,6 +257,23 @@ class Lanes:
                 self._later(lane, after)
                 return False
         await self._pool.execute(self._queue.finish, row["id"], verdict, problem)
+        return True
+
+    async def _twice(self, lane: str, row: Any) -> bool:
+        """Tell people, before it is sent again, that a message may arrive twice; returns whether that is done."""
+        try:
+            with contextlib.suppress(InvalidTag, ValueError):
+                await self._word.twice(json.loads(self._seal.open(row["sealed"], row["key"])))
+        except Exception as error:
+            if _database(error):
+                raise
+            what = telling(error, 1, random.random())  # noqa: S311 - no secret
+            log.warning("%s %d: it could not be told that it may arrive twice: %s", self._queue.table, row["id"], reason(error))
+            if what.pause:  # the homeserver is away
+                after = max(what.after, self._hold("", what.after))
+                await self._pool.execute(self._queue.tell_later, row["id"], 0, after)
+                self._later(lane, after)
+                return False
         return True
 
     async def _ring_alarm(self, alarm: Alarm) -> None:

@@ -21,10 +21,10 @@ class Queue:
     @property
     def _columns(self) -> str:
         marks = (
-            "started_at IS NOT NULL AS started, unsure_until IS NOT NULL AS settled,"
+            "extract(epoch FROM now() - started_at)::float8 AS started, unsure_until IS NOT NULL AS settled,"
             " coalesce((SELECT count(*) >= max(parts) FROM carried WHERE carried.event_id = item.event_id), false) AS carried"
             if self.marks
-            else "false AS started, false AS settled, false AS carried"
+            else "NULL::float8 AS started, false AS settled, false AS carried"
         )
         return (
             f"id, {self.key} AS key, sealed, state, attempts, verdict, problem, {self.number} AS number, due_at, {marks},"
@@ -89,7 +89,7 @@ class Queue:
 
     @property
     def again(self) -> str:
-        mark = ", started_at = CASE WHEN $7 THEN started_at END, unsure_until = CASE WHEN $7 THEN now() END" if self.marks else ""
+        mark = ", started_at = CASE WHEN $7 THEN started_at END, unsure_until = NULL" if self.marks else ""
         return f"""
             UPDATE {self.table} SET state = $2, attempts = attempts + $3, problem = $4, awaits = $6,
                    due_at = now() + make_interval(secs => $5), waits_since = coalesce(waits_since, now()){mark}
@@ -102,6 +102,8 @@ RESTART = "UPDATE outbox SET unsure_until = NULL, due_at = now() WHERE state = '
 START = """
     UPDATE outbox SET started_at = now(), unsure_until = NULL WHERE id = $1 AND state IN ('waiting', 'aside') RETURNING true
 """
+# WhatsApp has not been heard of since: its word may still be on its way.
+UNHEARD = "UPDATE outbox SET due_at = now() + make_interval(secs => $2) WHERE id = $1 AND state IN ('waiting', 'aside')"
 SETTLE = """
     UPDATE outbox SET unsure_until = now(), due_at = now() + make_interval(secs => $2)
     WHERE id = $1 AND state IN ('waiting', 'aside')

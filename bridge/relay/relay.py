@@ -7,14 +7,16 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
-from bridge.relay.lanes import Alarm, GiveUp, Lanes, Work
-from bridge.relay.queues import INBOX, OUTBOX, Queue, column
+from bridge.relay.lanes import Alarm, GiveUp, Lanes, Word, Work
+from bridge.relay.queues import HISTORY, INBOX, OUTBOX, Queue, column
 from bridge.sealing import Seal
 
 __all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "column"]
@@ -91,6 +93,10 @@ COUNTS = """
 """
 
 
+async def untold(event: dict[str, Any]) -> None:
+    """Nobody to be told of what may arrive twice."""
+
+
 async def quiet(alarm: Alarm) -> None:
     """Nobody to be told of alarms: they are counted at /healthz all the same."""
 
@@ -105,6 +111,7 @@ class Pace:
 
     at_once: int = 8  # conversations in each direction
     settle: float = 30.0  # seconds that WhatsApp's word is waited for, on a message that it may have
+    silence: float = 3600.0  # seconds without a webhook for its number after which it is sent again all the same
     keep: int = 30  # days that what an item held is kept once it is done
 
 
@@ -113,6 +120,8 @@ class Relay:
 
     def __init__(self, pool: asyncpg.Pool, seal: Seal, pace: Pace = Pace()) -> None:
         self.alarm: Callable[[Alarm], Awaitable[None]] = quiet
+        self.twice: Callable[[dict[str, Any]], Awaitable[None]] = untold
+        self._heard: dict[str, float] = {}  # when each number's webhook was last heard, on the loop's clock
         self._pool = pool
         self._seal = seal
         self._pace = pace
@@ -122,6 +131,8 @@ class Relay:
         """Commit changes of a webhook delivery; on return they are safe."""
         rows = [(column(key), column(conversation), self._close(change, key)) for key, conversation, change in changes]
         new = await self._pool.fetch(ADD_IN, *columns(rows))
+        for _, conversation, _ in changes:
+            self._heard[conversation.removeprefix(HISTORY).partition("|")[0]] = time.monotonic()
         self._put(INBOX, [row["conversation"] for row in new])
 
     async def reject(self, raw: bytes, reason: str) -> None:
@@ -161,6 +172,7 @@ class Relay:
         row = await self._pool.fetchrow(TOLD, column(event_id), place[1])
         if row is None:
             return False
+        self._heard[row["number_id"]] = time.monotonic()
         await self.carried(row["number_id"], message_id, row["room_id"], event_id, place)
         if row["goes_on"]:
             self._put(OUTBOX, [row["room_id"]])
@@ -234,7 +246,8 @@ class Relay:
 
     async def run(self, queue: Queue, work: Work, give_up: GiveUp, stop: asyncio.Event) -> None:
         """Carry over, conversations side by side, until told to stop. `work` returns the state to leave: done or kept."""
-        lanes = Lanes(self._pool, self._seal, queue, self._pace.at_once, self._pace.settle, self._ring)
+        word = Word(self._pace.settle, self._pace.silence, self._since, self._perhaps_twice)
+        lanes = Lanes(self._pool, self._seal, queue, self._pace.at_once, word, self._ring)
         self._lanes[queue.table] = lanes
         try:
             await lanes.run(work, give_up, stop)
@@ -261,6 +274,13 @@ class Relay:
     def _put(self, queue: Queue, lanes: Iterable[str]) -> None:
         if (running := self._lanes.get(queue.table)) is not None:
             running.put(lanes)
+
+    def _since(self, number: str) -> float:
+        """Seconds since a number's webhook was last heard."""
+        return time.monotonic() - self._heard.get(number, -math.inf)
+
+    async def _perhaps_twice(self, event: dict[str, Any]) -> None:
+        await self.twice(event)
 
     async def _ring(self, alarm: Alarm) -> None:
         await self.alarm(alarm)

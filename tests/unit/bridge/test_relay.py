@@ -381,8 +381,53 @@ async def test_a_message_that_whatsapp_says_nothing_of_is_sent_again_after_a_whi
 
     async with running(relay, work, OUTBOX) as other:
         await relay.take_out([event("een")])
+        await other.until(lambda: posts)
+        await relay.take_in([change("iets anders")])
         await other.until(lambda: other.carried == ["een"])
     assert posts[1] - posts[0] >= 0.5
+
+
+async def test_a_message_is_sent_again_only_once_whatsapp_is_heard_again_and_it_is_said_that_it_may_be_there_twice(relay):
+    posts, said = [], []
+
+    async def work(event):
+        posts.append(time.monotonic())
+        if len(posts) == 1:
+            raise NetworkError("geen antwoord", final=False, scope="message", unsure=True)
+        return "done"
+
+    async def twice(event):
+        said.append((event["text"], len(posts)))
+
+    relay.twice = twice
+    async with running(relay, work, OUTBOX) as other:
+        await relay.take_out([event("een")])
+        await asyncio.sleep(2.5)
+        assert (len(posts), said) == (1, [])
+        await relay.take_in([change("van een ander nummer", "32|c")])
+        await asyncio.sleep(1.2)
+        assert len(posts) == 1
+        heard = time.monotonic()
+        await relay.take_in([change("van dit nummer")])
+        await other.until(lambda: other.carried == ["een"], seconds=4)
+    assert posts[1] - heard >= 0.5
+    assert said == [("een", 1)]
+
+
+async def test_a_message_is_sent_again_in_the_end_though_whatsapp_is_never_heard(relay):
+    relay._pace = Pace(at_once=8, settle=0.3, silence=1.0)
+    posts = []
+
+    async def work(event):
+        posts.append(time.monotonic())
+        if len(posts) == 1:
+            raise NetworkError("geen antwoord", final=False, scope="message", unsure=True)
+        return "done"
+
+    async with running(relay, work, OUTBOX) as other:
+        await relay.take_out([event("een")])
+        await other.until(lambda: other.carried == ["een"], seconds=5)
+    assert posts[1] - posts[0] >= 1
 
 
 async def test_a_status_that_comes_before_the_answer_leaves_the_message_once(relay):
