@@ -53,10 +53,11 @@ TOLD = """
     WITH item AS (
         UPDATE outbox SET due_at = now(), verdict = NULL, state = CASE WHEN state = 'failed' THEN 'done' ELSE state END,
                           problem = CASE WHEN state = 'failed' THEN NULL ELSE problem END
-        WHERE event_id = $1 AND (state IN ('waiting', 'aside') OR (state = 'failed' AND $2 = 1)) RETURNING room_id
+        WHERE event_id = $1 AND (state IN ('waiting', 'aside') OR (state = 'failed' AND $2 = 1))
+          AND EXISTS (SELECT FROM portal WHERE portal.room_id = outbox.room_id AND portal.number_id = $3) RETURNING room_id
     )
     SELECT portal.number_id, outbox.room_id, EXISTS (SELECT FROM item) AS goes_on
-    FROM outbox JOIN portal USING (room_id) WHERE event_id = $1
+    FROM outbox JOIN portal USING (room_id) WHERE event_id = $1 AND portal.number_id = $3
 """
 PARTS = """
     SELECT part, message_id FROM carried WHERE event_id = $1 AND NOT EXISTS (
@@ -162,14 +163,16 @@ class Relay:
         for queue in (INBOX, OUTBOX):
             self._put(queue, [lane for table, lane in woken if table == queue.table])
 
-    async def told(self, key: str, message_id: str) -> bool:
-        """WhatsApp tells, in a status, that it has the message of this event under this id; returns whether the event is ours.
+    async def told(self, key: str, message_id: str, number_id: str) -> bool:
+        """WhatsApp tells, in a status of this number, that it has the message of this event under this id.
+
+        Returns whether the event is of this number: what is said of another's is not believed.
 
         When we were ended between giving it to WhatsApp and noting its answer, it is this that keeps it from being sent twice.
         `key`: the event's id; for one of several messages followed by which it is of how many: "$… 2/3".
         """
         event_id, place = _place(key)
-        row = await self._pool.fetchrow(TOLD, column(event_id), place[1])
+        row = await self._pool.fetchrow(TOLD, column(event_id), place[1], column(number_id))
         if row is None:
             return False
         self._heard[row["number_id"]] = time.monotonic()

@@ -364,7 +364,7 @@ async def test_a_message_under_way_at_a_crash_waits_for_the_word_of_whatsapp_and
     async with running(relay, send, OUTBOX) as other:
         await asyncio.sleep(0.2)
         assert posts == ["een"]
-        assert await relay.told("$een", "wamid.een")
+        assert await relay.told("$een", "wamid.een", "31")
         await other.until(lambda: posts == ["een", "twee"], seconds=2)
     assert await relay.message_of("$een") == "wamid.een"
     assert await states(relay, "outbox") == {"done": 2}
@@ -432,7 +432,7 @@ async def test_a_message_is_sent_again_in_the_end_though_whatsapp_is_never_heard
 
 async def test_a_status_that_comes_before_the_answer_leaves_the_message_once(relay):
     async def work(event):
-        assert await relay.told(event["event_id"], "wamid.een")
+        assert await relay.told(event["event_id"], "wamid.een", "31")
         await relay.carried("31", "wamid.een", "!a", event["event_id"])
         return "done"
 
@@ -440,7 +440,7 @@ async def test_a_status_that_comes_before_the_answer_leaves_the_message_once(rel
         await relay.take_out([event("een"), event("een")])
         await other.until(lambda: other.carried == ["een"])
         await other.until(lambda: not other.relay._lanes["outbox"]._busy)
-        assert not await relay.told("$onbekend", "wamid.twee")
+        assert not await relay.told("$onbekend", "wamid.twee", "31")
     assert await states(relay, "outbox") == {"done": 1}
 
 
@@ -493,7 +493,7 @@ async def test_a_status_settles_nothing_of_which_the_work_is_unfinished(relay):
     async def template(event):
         gone = await relay.parts_of(event["event_id"])
         if not gone:
-            assert await relay.told(event["event_id"], "wamid.een")
+            assert await relay.told(event["event_id"], "wamid.een", "31")
             raise ConnectionRefusedError  # the homeserver is away just when the text is to be shown
         shown.append(gone[1])
         return "done"
@@ -514,7 +514,7 @@ async def test_a_status_of_what_was_given_up_says_that_it_arrived_after_all(rela
         await other.until(lambda: other.told)
         await other.until(lambda: not other.relay._lanes["outbox"]._busy)
         assert await states(relay, "outbox") == {"failed": 1}
-        assert await relay.told("$een", "wamid.een")
+        assert await relay.told("$een", "wamid.een", "31")
     assert await states(relay, "outbox") == {"done": 1}
 
 
@@ -561,3 +561,10 @@ async def test_who_can_not_be_told_at_all_holds_nothing_up(relay):
         await relay.take_in([change("raar"), change("goed")])
         await other.until(lambda: other.carried == ["goed"], seconds=3)
     assert await states(relay) == {"done": 1, "kept": 1}
+
+
+async def test_a_status_of_another_number_says_nothing_of_a_message(relay):
+    await relay.take_out([event("een"), event("twee", "!c")])
+    assert not await relay.told("$een", "wamid.vals", "32")
+    assert await relay.message_of("$een") is None
+    assert await relay.told("$twee", "wamid.twee", "32")
