@@ -30,6 +30,7 @@ from bridge.departing.holding import Holding, heard_after, heard_in
 from bridge.departing.missed import Missed
 from bridge.departing.notices import Notices
 from bridge.departing.opening import Opening
+from bridge.departing.own import Own
 from bridge.departing.receipts import Reading, Receipts
 from bridge.departing.templates import Offers
 from bridge.departing.window import Window
@@ -86,12 +87,13 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         handlers: dict[type, Callable[[Any], Awaitable[str]]] = {
             Receipt: receipts.take,
             GroupChanged: Groups(numbers, accounts, portals, persons, ghosts, meeting, files).carry,
-            ContactSynced: Contacts(address_book, meeting).carry,
+            ContactSynced: Contacts(numbers, address_book, meeting).carry,
             **office.handlers,
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
+        own = Own(relay, accounts, puppets=settings.double_puppet)
         departing = Departing(
-            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading
+            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading, own
         )
         relay.twice = departing.perhaps_twice
         outside = web.Application()
@@ -101,6 +103,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         homeserver.add_routes(
             Transactions(settings, accounts, portals.members, departing, reading, relay, office.management).routes()
         )
+        portals.seating.alarms = office.alarms
         try:
             await office.start()
             await accounts.start()
@@ -125,6 +128,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
+                tasks.create_task(portals.seating.run(stop))
         finally:
             await accounts.close()
 

@@ -6,9 +6,10 @@ What is known stands in the bridge's database, to which the settings file adds; 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -24,7 +25,7 @@ NUMBERS = """
            paused_at IS NOT NULL AS paused
     FROM number WHERE removed_at IS NULL ORDER BY added_at, number_id
 """
-PEOPLE = "SELECT number_id, user_id, role, valid_until IS NULL AS present FROM assignment"
+PEOPLE = "SELECT number_id, user_id, role, valid_from, valid_until FROM assignment ORDER BY valid_from, id"
 
 NOT_CONNECTED = (
     "de brug heeft geen toegangstoken voor dit nummer. Uw beheerder moet het WhatsApp-account verbinden · "
@@ -58,6 +59,15 @@ class Number:
     colleagues: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """How long a number was an official's."""
+
+    official: str
+    since: datetime
+    until: datetime | None  # None: it still is
+
+
 class Numbers:
     """Every number by its id, and every account."""
 
@@ -75,6 +85,7 @@ class Numbers:
         }
         self._accounts = self._of_settings()
         self._before: dict[str, frozenset[str]] = {}
+        self._tenures: dict[str, list[Tenure]] = {}
         self._candidates: dict[str, str] = {}
 
     def all(self) -> list[Number]:
@@ -112,6 +123,11 @@ class Numbers:
         """Whose number it is."""
         number = self.of(number_id)
         return number.official if number else ""
+
+    def official_at(self, number_id: str, at: datetime | None) -> str:
+        """Whose number it was then, and so whose conversation it is what was said then; empty when it was nobody's."""
+        tenures = self._tenures.get(number_id)
+        return whose(tenures, at) if tenures and at is not None else self.official(number_id)
 
     def several(self, official: str) -> bool:
         """Whether somebody has more than one number: then each conversation says through which it goes."""
@@ -166,14 +182,19 @@ class Numbers:
             )
         officials: dict[str, str] = {}
         colleagues: dict[str, list[str]] = {}
+        tenures: dict[str, list[Tenure]] = {}
         ever: dict[str, set[str]] = {}
         for row in people:
             ever.setdefault(row["number_id"], set()).add(row["user_id"])
-            if row["present"] and row["role"] == "official":
+            present = row["valid_until"] is None
+            if row["role"] == "official":
+                tenures.setdefault(row["number_id"], []).append(Tenure(row["user_id"], row["valid_from"], row["valid_until"]))
+            if present and row["role"] == "official":
                 officials[row["number_id"]] = row["user_id"]
-            elif row["present"]:
+            elif present:
                 colleagues.setdefault(row["number_id"], []).append(row["user_id"])
         self._accounts = known
+        self._tenures = tenures
         self._before = {number_id: frozenset(users) for number_id, users in ever.items()}
         self._by_id = {
             row["id"]: Number(
@@ -187,6 +208,23 @@ class Numbers:
         token = self._settings.access_token.get_secret_value()
         named = {number.account for number in self._settings.numbers if number.account}
         return {waba_id: Account(waba_id, "", token) for waba_id in {self._settings.waba_id, *named}}
+
+
+def whose(tenures: Sequence[Tenure], at: datetime) -> str:
+    """The official of a moment, from all of a number's, the first first; empty when it was nobody's.
+
+    The network tells times in whole seconds: what was said in the second of a change is the next official's. What was said
+    before the first is the first's, whose phone it was; what was said between two tenures of one official is that one's.
+    """
+    at = at.replace(microsecond=0) + timedelta(seconds=1)
+    before = [tenure for tenure in tenures if tenure.since < at]
+    after = [tenure for tenure in tenures if tenure.since >= at]
+    if not before:
+        return after[0].official if after else ""
+    last = before[-1]
+    if last.until is None or last.until >= at or (after and after[0].official == last.official):
+        return last.official
+    return ""
 
 
 def sealed_as(waba_id: str, part: str) -> str:

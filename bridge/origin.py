@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -10,7 +10,8 @@ from typing import Any
 
 from bridge.network.cloud import signature_ok
 from bridge.network.cloud.delivery import objects
-from bridge.numbers import Account, Numbers
+from bridge.network.cloud.parts import number_of
+from bridge.numbers import SETTINGS_ACCOUNT, Account, Numbers
 
 DATED = {"messages": ("messages", "statuses"), "smb_message_echoes": ("message_echoes",)}
 """Fields whose items are of now. What is told of the time before a number was connected is old by nature."""
@@ -30,16 +31,25 @@ class Sorted:
     unknown: frozenset[str]
 
 
-def signed_by(raw: bytes, header: str | None, app_secrets: Iterable[str]) -> frozenset[str]:
-    """The secrets that these exact bytes are signed with. All are tried, whichever fits: the time taken tells nothing."""
-    return frozenset([secret for secret in app_secrets if signature_ok(secret, raw, header)])
+def signed_by(raw: bytes, header: str | None, numbers: Numbers) -> frozenset[str]:
+    """The accounts with whose secret these exact bytes are signed, by their ids; SETTINGS_ACCOUNT for the settings file's own.
+
+    All secrets are tried, whichever fits: the time taken tells nothing.
+    """
+    secrets = {account.waba_id: numbers.secret(account) for account in (Account(SETTINGS_ACCOUNT), *numbers.accounts())}
+    fitting = [secret for secret in set(secrets.values()) if signature_ok(secret, raw, header)]
+    return frozenset([waba_id for waba_id, secret in secrets.items() if secret in fitting])
 
 
 def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) -> Sorted:
-    """Keep accounts apart: a delivery about a number must bear its account's id and be signed with its account's secret."""
+    """Keep accounts apart: a delivery about a number must bear its account's id and be signed with its account's secret.
+
+    `signers`: the ids of the accounts with whose secret it is signed.
+    """
     accounts = {account.waba_id: account for account in numbers.accounts()}
+    only = next(iter(accounts.values())) if len(accounts) == 1 else None
     foreign: list[dict[str, Any]] = []
-    served: set[str] = set()
+    told_of: set[str] = set()
     unknown: set[str] = set()
     entries = body.get("entry")
     if not isinstance(entries, list):
@@ -53,35 +63,31 @@ def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) ->
         own, others = [], []
         changes = entry.get("changes")
         for change in changes if isinstance(changes, list) else [changes]:
-            number_id = _number(change)
-            account = numbers.account_of(number_id) if numbers.of(number_id) else None
-            if not _may_speak(numbers, signers, account, accounts.get(waba_id), waba_id):
+            number_id = number_of(change)
+            served = numbers.of(number_id) is not None
+            # Of a number whose account is not known any more only the one account that there is can be the owner.
+            account = numbers.account_of(number_id) or (only if served else None)
+            # What names no number is about a whole account; one without a name may be the settings file's.
+            of_entry = accounts.get(waba_id) or (None if number_id else accounts.get(SETTINGS_ACCOUNT))
+            if (served and account is None) or not _may_speak(signers, account, of_entry, waba_id):
                 others.append(change)
                 continue
             own.append(change)
             if number_id:
-                (served if account else unknown).add(number_id)
+                (told_of if served else unknown).add(number_id)
         if others:
             foreign.append(entry | {"changes": others})
         if own or not others:
             kept.append(entry | {"changes": own} if others else entry)
-    return Sorted(body | {"entry": kept}, foreign, frozenset(served), frozenset(unknown))
+    return Sorted(body | {"entry": kept}, foreign, frozenset(told_of), frozenset(unknown))
 
 
-def _may_speak(
-    numbers: Numbers, signers: frozenset[str], of_number: Account | None, of_entry: Account | None, waba_id: str
-) -> bool:
+def _may_speak(signers: frozenset[str], of_number: Account | None, of_entry: Account | None, waba_id: str) -> bool:
     if of_number is None:  # of a number that we don't serve, or of an account as a whole
-        return of_entry is None or numbers.secret(of_entry) in signers
+        return of_entry is None or of_entry.waba_id in signers
     # The account of the settings file may have no id there: then any is its, but those of the accounts that we know.
     named = of_number.waba_id == waba_id if of_number.waba_id else of_entry is None or of_entry == of_number
-    return named and numbers.secret(of_number) in signers
-
-
-def _number(change: Any) -> str:
-    value = change.get("value") if isinstance(change, dict) else {}
-    metadata = value.get("metadata") if isinstance(value, dict) else {}
-    return str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
+    return named and of_number.waba_id in signers
 
 
 def newest(body: dict[str, Any]) -> datetime | None:

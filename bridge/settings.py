@@ -80,6 +80,7 @@ class Bridge(BaseModel):
     conversations_at_once: int = Field(default=8, ge=1, le=100)
     wait_for_status_seconds: float = Field(default=30.0, ge=0)
     keep_done_days: int = Field(default=30, ge=0)
+    keep_failed_days: int = Field(default=180, ge=1)
     numbers: tuple[Number, ...] = ()
     admins: tuple[str, ...] = ()
     probe_every: float = Field(120.0, gt=0)

@@ -64,8 +64,7 @@ class Webhook:
         if len(raw) > MAX_WEBHOOK:
             log.warning("A webhook delivery of more than %d bytes was refused.", MAX_WEBHOOK)
             return _problem(413, f"a delivery may be {MAX_WEBHOOK} bytes")
-        known = {self._settings.app_secret.get_secret_value(), *map(self._numbers.secret, self._numbers.accounts())}
-        signers = signed_by(raw, request.headers.get("X-Hub-Signature-256"), known)
+        signers = signed_by(raw, request.headers.get("X-Hub-Signature-256"), self._numbers)
         if not signers:
             log.warning("A webhook delivery with a wrong or no signature was refused (%d bytes).", len(raw))
             return _problem(401, "the signature X-Hub-Signature-256 is missing or wrong")
@@ -82,26 +81,26 @@ class Webhook:
             log.warning(
                 "A signed webhook delivery can't be read (%s, %d bytes); kept as it came.", type(error).__name__, len(raw)
             )
-            await self._relay.reject(raw, type(error).__name__)
+            await self._relay.reject(raw, type(error).__name__, signers)
             return _problem(400, "the delivery is not a JSON object that can be read; it has been kept")
         if not changes and not told.foreign:
             log.warning("A signed webhook delivery holds no changes (%d bytes); kept as it came.", len(raw))
-            await self._relay.reject(raw, "no changes")
+            await self._relay.reject(raw, "no changes", signers)
             return _problem(400, "the delivery holds no entry with changes; it has been kept")
         days = self._settings.replay_days
         if days and latest is not None and latest < datetime.now(UTC) - timedelta(days=days):
             # Meta delivers again for seven days; what comes later is somebody else's doing, or something we should know of.
             log.warning("A signed webhook delivery is %s; set aside.", OLD)
-            await self._relay.reject(raw, OLD)
+            await self._relay.reject(raw, OLD, signers)
             return web.json_response({"received": 0, "set_aside": len(changes)})
         if cut:
             log.warning(
                 "A signed webhook delivery is nested too deeply in places; what can be read is carried over, all of it kept."
             )
-            await self._relay.reject(raw, "nested too deeply")
+            await self._relay.reject(raw, "nested too deeply", signers)
         if told.foreign:
             log.warning("A signed webhook delivery speaks for an account that is not its signer's; that part is set aside.")
-            await self._relay.reject(json.dumps(body | {"entry": told.foreign}).encode(), FOREIGN)
+            await self._relay.reject(json.dumps(body | {"entry": told.foreign}).encode(), FOREIGN, signers)
         if changes:
             await self._relay.take_in(changes)
         now = datetime.now(UTC)

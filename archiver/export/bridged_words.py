@@ -93,6 +93,7 @@ BRIDGED: dict[str, dict[str, str]] = {
     "delivery:delivered": {"nl": "bezorgd", "en": "delivered"},
     "delivery:read": {"nl": "gelezen", "en": "read"},
     "delivery:played": {"nl": "afgespeeld", "en": "played"},
+    "delivery:stayed": {"nl": "in Matrix gebleven", "en": "stayed in Matrix"},
     "delivery:failed": {"nl": "NIET aangekomen", "en": "NOT delivered"},
     "delivery:none": {"nl": "nog geen bericht over de bezorging", "en": "no word on its delivery yet"},
     "code": {"nl": "code", "en": "code"},

@@ -29,7 +29,7 @@ from synapse.module_api import ModuleApi, errors
 from archiver.homeserver.kinds import CREATE, KIND, RULES, State, asked_for, kinds
 from archiver.homeserver.levels import heard, needed
 from archiver.homeserver.portals import MADE, in_scope, made_for
-from archiver.homeserver.scope import Scope, share
+from archiver.homeserver.scope import Scope, matches, share
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,9 @@ class Guard:
         told, kinds_ = _contents(state), await self._kinds(state)
         if not in_scope(self._scope, _maker(state), told, [inviter, *_members(state)], kinds_, self._bridges):
             return None
+        maker = _maker(state)
+        if self._api.is_mine(maker) and matches(maker, self._bridges):
+            inviter = maker  # nobody else may invite to a bridge's room
         archiver = share(room_id, self._archivers)
         try:
             await self._api.update_room_membership(inviter, archiver, room_id, "invite")

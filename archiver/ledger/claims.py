@@ -25,12 +25,13 @@ STATUS = "com.beeper.message_send_status"  # an event type
 UNDECRYPTABLE = "fi.mau.whatsapp.undecryptable"
 FAILED_MEDIA = "fi.mau.whatsapp.failed_media"
 UNSUPPORTED = "fi.mau.whatsapp.unsupported_message_data"
+MISSING_FILE = "nl.griffier.missing_file"  # of our own bridge: in place of a file that is not there, or not yet
 FILLS = "com.beeper.dont_render_edited"  # an edit by which the bridge puts in what it could not show at first
 PUPPET = "fi.mau.double_puppet_source"  # what an official wrote in the network's own app, said by the bridge in their name
 DISAPPEARED = "Message disappeared"  # the reason of a redaction
 
 BRIDGE_STATE = frozenset({"m.bridge", "uk.half-shot.bridge"})
-KEYS = frozenset({SOURCE, INTERRUPTION, ALARM, DELIVERY, UNDECRYPTABLE, FAILED_MEDIA, UNSUPPORTED, FILLS})
+KEYS = frozenset({SOURCE, INTERRUPTION, ALARM, DELIVERY, UNDECRYPTABLE, FAILED_MEDIA, UNSUPPORTED, MISSING_FILE, FILLS, PUPPET})
 
 
 def claims(kind: object, content: JsonObject) -> bool:

@@ -10,8 +10,10 @@ from archiver.ledger.canonical import JsonObject
 from archiver.ledger.claims import CLAIMED_SOURCE, DELIVERY, STATUS
 from archiver.ledger.record import Record, moment
 
-# The later one stands; a failure stands above all, for it is what people must know.
-STATES = ("pending", "sent", "delivered", "read", "played", "failed")
+# The later one stands; a failure stands above all, for it is what people must know. What stayed was not for the network: a
+# command to the bridge, or withdrawn before it went.
+STATES = ("pending", "sent", "delivered", "read", "played", "stayed", "failed")
+WENT = frozenset({"sent", "delivered", "read", "played"})
 BY_STATUS = {"SUCCESS": "sent", "PENDING": "pending", "FAIL_PERMANENT": "failed", "FAIL_RETRIABLE": "failed"}
 
 
@@ -61,11 +63,12 @@ def _read(record: Record) -> Delivery:
         state = BY_STATUS.get(status, "pending") if isinstance(status, str) else "pending"
         state = "delivered" if state == "sent" and isinstance(to, list) and to else state
     recipients = [user for user in to if isinstance(user, str)] if isinstance(to, list) else []
+    refused = own.get("message_id") == ""  # before it was a message of the network: it holds for all, whom it named or not
     return Delivery(
         record.event_id,
         state,
         moment(at) if isinstance(at, int | float) and not isinstance(at, bool) else record.sent_at,
-        _text(own, "recipient") or ", ".join(recipients) or None,
+        None if refused else _text(own, "recipient") or ", ".join(recipients) or None,
         _text(own, "code"),
         _text(content, "message") or _text(content, "error") or _text(content, "reason") if state == "failed" else None,
     )

@@ -116,8 +116,11 @@ def together(words: Iterable[Person]) -> Person:
 def person(record: Record, bridges: Bridges) -> tuple[str, str, Person] | None:
     """(account, origin, who it is) as a record says; None when it says nothing of the kind."""
     if record.type == "m.room.member" and record.state_key:
+        ours = record.state_key in bridges
+        if ours and record.sender not in bridges:
+            return None  # whoever invites a ghost, or removes it, writes what they like as its profile
         name = _text(record.content.get("displayname"))
-        known = ghost(record.state_key, record.content) if record.state_key in bridges else Person()
+        known = ghost(record.state_key, record.content) if ours else Person()
         told = Person(name, known.phone, known.lid, known.bsuid)
         # A ghost's ids alone are in its name; what a leave without a name would add is nothing.
         return (record.state_key, MEMBER, told) if name or (known.told and record.content.get("membership") == "join") else None

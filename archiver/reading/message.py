@@ -188,7 +188,9 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
     reply = relation.get("m.in_reply_to")
     reply_to = reply.get("event_id") if isinstance(reply, dict) else None
     now = next((version for version in reversed(versions) if not version.deleted), None)
-    left = lack if filled is None and now is not None and now.event_id == root.event_id else None
+    # What the bridge puts in may be that it has given up.
+    remains = lack if filled is None else origin.lack(filled.content["m.new_content"], source)
+    left = remains if now is not None and now.event_id == root.event_id else None
     return Message(
         record=root,
         kind="unreadable" if left == origin.NOT_DECRYPTED else _kind(root, filled),
@@ -201,7 +203,7 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
         poll_ended=poll.ending(direct),
         source=source,
         lack=left,
-        filling=Filling(filled.event_id, filled.sent_at, lack) if filled is not None and lack else None,
+        filling=Filling(filled.event_id, filled.sent_at, lack) if filled is not None and lack and not remains else None,
         deliveries=deliveries(direct),
     )
 

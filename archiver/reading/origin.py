@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from archiver.ledger.canonical import JsonObject
-from archiver.ledger.claims import FAILED_MEDIA, PUPPET, UNDECRYPTABLE, UNSUPPORTED
+from archiver.ledger.claims import FAILED_MEDIA, MISSING_FILE, PUPPET, UNDECRYPTABLE, UNSUPPORTED
 
 TIMER = "com.beeper.disappearing_timer"
 PROFILES = ("com.beeper.per_message_profile", "m.per_message_profile")  # MSC4144
@@ -31,7 +31,7 @@ def lack(content: JsonObject, source: JsonObject) -> str | None:
     body, notice = content.get("body"), content.get("msgtype") == "m.notice"
     if content.get(UNDECRYPTABLE) is True:
         return VIEW_ONCE if isinstance(body, str) and body.startswith(ONCE) else NOT_DECRYPTED
-    if FAILED_MEDIA in content:
+    if FAILED_MEDIA in content or MISSING_FILE in content:
         return NO_MEDIA
     if source.get("view_once") is True and notice:
         return VIEW_ONCE

@@ -15,7 +15,7 @@ from archiver.reading.message import Message
 from archiver.reading.poll import Vote
 from archiver.reading.project import fetch, messages
 from archiver.reading.rooms import Room
-from archiver.reading.via import CONTACT, SENT, Via, doubts, via
+from archiver.reading.via import CONTACT, OURS, Via, doubts, via
 
 PAGE = 200
 EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
@@ -111,7 +111,7 @@ class Entry:
     @property
     def network(self) -> str:
         """Where it was written: matrix, or another network."""
-        return self.via.network if self.via and self.via.how != SENT else self.message.network
+        return self.via.network if self.via and self.via.how not in OURS else self.message.network
 
     @property
     def event_id(self) -> str:

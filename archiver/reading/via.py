@@ -9,6 +9,7 @@ from archiver.ledger.canonical import JsonObject, column
 from archiver.ledger.claims import BRIDGE_KEY
 from archiver.ledger.record import OTHER_SENDER
 from archiver.reading import origin
+from archiver.reading.delivery import WENT
 from archiver.reading.identity import Person
 from archiver.reading.message import Message
 from archiver.reading.portal import Portal, digits
@@ -16,7 +17,9 @@ from archiver.reading.rooms import Room
 
 CONTACT = "contact"  # somebody outside wrote it
 PHONE = "phone"  # the official wrote it in the network's own app
-SENT = "sent"  # somebody of ours wrote it in Matrix, and the bridge sends it on
+SENT = "sent"  # somebody of ours wrote it in Matrix, and the bridge says that the network took it
+OFFERED = "offered"  # somebody of ours wrote it in Matrix for the network; that it went, no bridge says
+OURS = frozenset({SENT, OFFERED})
 # The message that a room is made for is a little older than the room.
 BEFORE = timedelta(minutes=5)
 
@@ -27,7 +30,7 @@ class Via:
 
     network: str
     network_name: str
-    how: str  # CONTACT, PHONE, SENT
+    how: str  # CONTACT, PHONE, SENT, OFFERED
     author: str  # the account whose words they are: its sender, or the official in whose name the bridge says it
     person: Person | None = None  # who the contact was at that time
     history: bool = False  # brought in later: of before the conversation was in Matrix
@@ -53,7 +56,7 @@ def via(message: Message, room: Room, who: Person) -> Via | None:
     if isinstance(told, str):
         network = column(told)
         name = portal.network_name if portal and portal.network == network else network
-        how = PHONE if _from_phone(message, portal) else CONTACT
+        how = _told(message, portal)
     elif portal is None:
         return None
     else:
@@ -66,29 +69,31 @@ def via(message: Message, room: Room, who: Person) -> Via | None:
     official = message.source.get("official")
     official = official if isinstance(official, str) else portal.official if portal else None
     ghost = record.sender in room.bridges
-    name_only = origin.written_by(content) if how != SENT else None
+    name_only = origin.written_by(content) if how not in OURS else None
     if name_only is None and how == PHONE:
         name_only = origin.relayed_by(content)
-    through = portal.official if portal and how == SENT and portal.official != record.sender else None
+    author = official if how != CONTACT and ghost and official else record.sender
+    through = portal.official if portal and how in OURS and portal.official != author else None
     return Via(
         network=network,
         network_name="WhatsApp" if network == "whatsapp" else name,
         how=how,
-        author=official if how == PHONE and ghost and official else record.sender,
+        author=author,
         person=who if how == CONTACT else None,
-        history=how != SENT and _history(message, room),
+        history=how not in OURS and _history(message, room),
         relayed_for=name_only,
         relayed_through=through,
     )
 
 
-def _from_phone(message: Message, portal: Portal | None) -> bool:
-    """Whether the official typed it on the business phone: the bridge says so, or it comes from our own number."""
+def _told(message: Message, portal: Portal | None) -> str:
+    """Which way a message went of which our bridge says where it comes from: of our number, typed on its phone or sent by us."""
     if message.source.get("from_phone") is True:
-        return True
+        return PHONE
     sender = message.source.get("sender")
     ours = [message.source.get("number"), portal.receiver if portal else None]
-    return isinstance(sender, str) and digits(sender) in {digits(one) for one in ours if isinstance(one, str)} - {""}
+    own = isinstance(sender, str) and digits(sender) in {digits(one) for one in ours if isinstance(one, str)} - {""}
+    return SENT if own else CONTACT  # a template for example: it has the network's id, so the network took it
 
 
 def _how(message: Message, room: Room, portal: Portal, who: Person) -> str | None:
@@ -98,9 +103,16 @@ def _how(message: Message, room: Room, portal: Portal, who: Person) -> str | Non
         return None  # the bridge's own words
     if sender in room.bridges:
         return PHONE if portal.receiver and digits(who.phone) == digits(portal.receiver) else CONTACT
-    if origin.puppet(message.record.content) and portal.official in (None, sender):
+    # Anybody can write a bridge's mark; that the bridge said it shows from its key alone.
+    puppet = origin.puppet(message.record.content) and BRIDGE_KEY in message.record.doubts
+    if puppet and portal.official in (None, sender):
         return PHONE
-    return SENT if message.deliveries or sender == portal.official else None
+    states = {word.state for word in message.deliveries}
+    if "stayed" in states:
+        return None
+    if states & WENT:
+        return SENT
+    return OFFERED if states or sender == portal.official else None
 
 
 def doubts(message: Message, way: Via | None, room: Room) -> tuple[str, ...]:

@@ -13,37 +13,38 @@ from bridge.sealing import Seal
 
 # The newest word counts, in whatever order they come.
 KEEP = """
-    INSERT INTO address_book (number_id, wa_id, sealed, said_at) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (number_id, wa_id) DO UPDATE SET sealed = excluded.sealed, said_at = excluded.said_at
-    WHERE address_book.said_at <= excluded.said_at
+    INSERT INTO address_book (number_id, wa_id, sealed, said_at, official) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (number_id, wa_id)
+    DO UPDATE SET sealed = excluded.sealed, said_at = excluded.said_at, official = excluded.official
+    WHERE address_book.said_at <= excluded.said_at OR address_book.official <> excluded.official
 """
-NAME = "SELECT sealed FROM address_book WHERE number_id = $1 AND wa_id = $2"
+NAME = "SELECT sealed FROM address_book WHERE number_id = $1 AND wa_id = $2 AND official = $3"
 CACHED = 20_000
 
 
 class AddressBook:
-    """Every number's own."""
+    """Every official's own, by number: given to another, the number takes no names along."""
 
     def __init__(self, pool: asyncpg.Pool, seal: Seal) -> None:
         self._pool = pool
         self._seal = seal
-        self._known: dict[tuple[str, str], str] = {}
+        self._known: dict[tuple[str, str, str], str] = {}
 
-    async def keep(self, contact: ContactSynced) -> None:
-        """Note how somebody is written down, or that they no longer are."""
+    async def keep(self, contact: ContactSynced, official: str) -> None:
+        """Note how an official has written somebody down, or that they no longer have."""
         place = contact.number_id, column(contact.wa_id)
         sealed = None if contact.removed else self._seal.close(contact.name.encode("utf-8", "replace"), _context(*place))
-        await self._pool.execute(KEEP, *place, sealed, contact.at or datetime.now(UTC))
-        self._known.pop(place, None)
+        await self._pool.execute(KEEP, *place, sealed, contact.at or datetime.now(UTC), official)
+        self._known.pop((*place, official), None)
 
-    async def name(self, number_id: str, wa_id: str) -> str:
-        """How somebody is written down; empty when they are not."""
-        place = number_id, column(wa_id)
+    async def name(self, number_id: str, wa_id: str, official: str) -> str:
+        """How an official has written somebody down; empty when they have not."""
+        place = number_id, column(wa_id), official
         if not wa_id or place in self._known:
             return self._known.get(place, "")
         sealed = await self._pool.fetchval(NAME, *place)
         try:
-            name = self._seal.open(sealed, _context(*place)).decode() if sealed is not None else ""
+            name = self._seal.open(sealed, _context(*place[:2])).decode() if sealed is not None else ""
         except InvalidTag:
             name = ""
         if len(self._known) >= CACHED:

@@ -258,7 +258,7 @@ class Arriving:
     def _attributed(self, place: Place, said: Incoming, content: dict[str, Any]) -> dict[str, Any]:
         """With whose words they are, where the bot or the bridge says them in somebody's name."""
         if place.speaker:
-            profile = {"id": self._numbers.official(said.number_id), "displayname": place.speaker, "has_fallback": True}
+            profile = {"id": place.portal.official, "displayname": place.speaker, "has_fallback": True}
             content = content | {PROFILE: profile}
         if place.puppet:
             content = content | {"fi.mau.double_puppet_source": self._settings.appservice_id}
@@ -277,7 +277,7 @@ class Arriving:
         await self._post(place, said, "m.room.message", content, _txn("wa-payload", said))
 
     def _source(self, place: Place, said: Incoming) -> dict[str, Any]:
-        display, official = self._numbers.display(said.number_id), self._numbers.official(said.number_id)
+        display, official = self._numbers.display(said.number_id), place.portal.official
         if said.from_us:
             return rendering.source(said, self._network.name, display, official, sender=display, name=place.name)
         who = place.person.named if place.person is not None else said.person

@@ -49,10 +49,12 @@ class Groups:
         joined = [await self._meet(change, named, key) for named in change.joined]
         left = [await self._meet(change, named, key) for named in change.left]
         asked = [await self._meet(change, named, key) for named in change.asked]
-        portal = await self._meeting.group(change.number_id, change.group, [await self._ghosts.of(person) for person in joined])
+        official = self._meeting.official(change.number_id, change.at)
+        ghosts = [await self._ghosts.of(person) for person in joined]
+        portal = await self._meeting.group(change.number_id, official, change.group, ghosts)
         if not change.failed and (change.subject is not None or change.description is not None):
             await self._portals.keep_about(portal, change.subject, change.description)
-            portal = await self._meeting.group(change.number_id, change.group, [])
+            portal = await self._meeting.group(change.number_id, official, change.group, [])
         if change.picture is not None:
             await self._picture(change, portal)
         text = "\n".join(_lines(change, joined, left, asked))
@@ -77,13 +79,12 @@ class Groups:
         await self._portals.set_state(portal.room_id, "m.room.avatar", {"url": file["url"]})
 
     async def _say(self, change: GroupChanged, portal: Portal, text: str, key: str) -> None:
-        number = self._numbers.of(change.number_id)
         told = Incoming(
             change.number_id, Named(), f"group|{key[:32]}", change.at, "notice", change.change, text,
             group=change.group, whole=False, raw=change.raw,
         )  # fmt: skip
-        display, official = self._numbers.display(change.number_id), number.official if number else ""
-        content = {"msgtype": "m.notice", "body": text, SOURCE: source(told, "whatsapp", display, official, sender="WhatsApp")}
+        whose = self._numbers.display(change.number_id), portal.official
+        content = {"msgtype": "m.notice", "body": text, SOURCE: source(told, "whatsapp", *whose, sender="WhatsApp")}
         at = milliseconds(change.at) if change.at is not None else None
         await self._portals.send(self._accounts.bot, portal.room_id, content, f"wa-group-{key[:32]}", at)
 

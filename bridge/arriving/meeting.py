@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from mautrix.api import Method, Path
@@ -23,6 +24,7 @@ from bridge.settings import Bridge
 
 log = logging.getLogger(__name__)
 
+NOBODYS = "the number {number} was nobody's when this was said: it is kept"
 NAMES_LAST = 600.0  # seconds that an official's display name is held
 RENAMED = (
     "☎ {name} is nu bij WhatsApp bekend als {now}, eerder als {before}. Het gesprek gaat hier verder. · "
@@ -85,14 +87,17 @@ class Meeting:
         """The place of a message, made where there is none. Raises NotUnderstood for a number that we don't serve."""
         if self._numbers.of(said.number_id) is None:
             raise NotUnderstood(f"the number {said.number_id} is not configured: add it to bridge.numbers")
+        official = self.official(said.number_id, said.sent_at)
         person = await self._who(said)
         ghost = await self._ghosts.of(person) if person is not None else None
         if said.group:
-            portal = await self.group(said.number_id, said.group, [ghost] if ghost is not None else [])
+            portal = await self.group(said.number_id, official, said.group, [ghost] if ghost is not None else [])
         elif person is not None and ghost is not None:
-            portal = await self._with(said.number_id, person, ghost)
+            portal = await self._with(said.number_id, official, person, ghost)
         else:
             raise NotUnderstood("the message names no contact that could be one")
+        if person is not None and person.joined:
+            await self._join_rooms(said, person)
         if person is not None and not said.group:
             await self._tell_changes(said, person, portal)
         if said.from_us:
@@ -101,16 +106,26 @@ class Meeting:
             return Place(portal.room_id, self._accounts.bot, portal, person, "WhatsApp")
         return Place(portal.room_id, ghost, portal, person, shown(person) if person is not None else "")
 
-    async def group(self, number_id: str, group: str, ghosts: list[Account]) -> Portal:
-        """The room of a group, with these people in it."""
+    def official(self, number_id: str, at: datetime | None) -> str:
+        """Whose conversation it is what was said then. Raises NotUnderstood when it was nobody's."""
+        official = self._numbers.official_at(number_id, at)
+        if not official:
+            raise NotUnderstood(NOBODYS.format(number=number_id))
+        return official
+
+    async def group(self, number_id: str, official: str, group: str, ghosts: list[Account]) -> Portal:
+        """The room of an official's group, with these people in it."""
         async with self._portals.lock(number_id, f"group|{group}"):
-            portal = await self._portals.find_group(number_id, group)
+            portal = await self._portals.find_group(number_id, official, group)
             subject, description = await self._portals.about(portal) if portal is not None else ("", "")
             name = subject or f"Groep · Group {group[-6:]}"
-            conversation = self._portals.conversation(number_id, group, name, group=True, description=description)
+            conversation = self._portals.conversation(number_id, official, group, name, group=True, description=description)
             if portal is None:
                 return await self._portals.make(number_id, group, conversation, None, ghosts)
-        await self._portals.show(portal, group, conversation)
+            if not portal.seated:
+                await self._portals.welcome(portal)
+        if official == self._numbers.official(number_id):  # what a former official's room says stays as it was
+            await self._portals.show(portal, group, conversation)
         for ghost in ghosts:
             await self._portals.seat(portal.room_id, ghost)
         return portal
@@ -122,15 +137,16 @@ class Meeting:
             return
         async with self._portals.lock(number_id, str(person.id)):
             pass  # a room in the making is there after this
-        if await self._portals.find(number_id, person.id, await self._persons.ever(person)):
-            await self._with(number_id, person, await self._ghosts.of(person))
+        official = self._numbers.official(number_id)
+        if await self._portals.find(number_id, official, person.id, await self._persons.ever(person)):
+            await self._with(number_id, official, person, await self._ghosts.of(person))
 
     async def mentioned(self, said: Incoming) -> dict[str, tuple[str, str]]:
         """Number or id to (Matrix id, name) of the mentioned people who are known."""
         found: dict[str, tuple[str, str]] = {}
         for mention in said.mentions[:50]:
             if mention == "".join(filter(str.isdecimal, self._numbers.display(said.number_id))):
-                official = self._numbers.official(said.number_id)
+                official = self.official(said.number_id, said.sent_at)
                 found[mention] = official, await self.name_of(official)
             elif person := await self._persons.find(
                 said.number_id, Named(mention) if mention.isdecimal() else Named(user_id=mention)
@@ -169,24 +185,27 @@ class Meeting:
             return None
         return await self._persons.meet(said.number_id, said.person, said.sent_at, said.message_id)
 
-    async def _with(self, number_id: str, person: Person, ghost: Account) -> Portal:
-        """The room of the conversation with somebody, up to date with what they are called."""
+    async def _with(self, number_id: str, official: str, person: Person, ghost: Account) -> Portal:
+        """The room of an official's conversation with somebody, up to date with what they are called."""
         async with self._portals.lock(number_id, str(person.id)):
-            portal = await self._portals.find(number_id, person.id)
+            portal = await self._portals.find(number_id, official, person.id)
             if portal is None:
-                portal = await self._portals.find(number_id, person.id, await self._persons.ever(person))
+                portal = await self._portals.find(number_id, official, person.id, await self._persons.ever(person))
             contact = person.named.address or (portal.contact if portal is not None else "")
-            name = await self._address_book.name(number_id, person.named.wa_id) or shown(person)
-            conversation = self._portals.conversation(number_id, contact, name)
+            name = await self._address_book.name(number_id, person.named.wa_id, official) or shown(person)
+            conversation = self._portals.conversation(number_id, official, contact, name)
             if portal is None:
                 return await self._portals.make(number_id, contact, conversation, person.id, [ghost])
-        await self._portals.show(portal, contact, conversation)
+            if not portal.seated:
+                await self._portals.welcome(portal)
+        if official == self._numbers.official(number_id):
+            await self._portals.show(portal, contact, conversation)
         await self._portals.seat(portal.room_id, ghost)
         return portal
 
     async def _from_the_phone(self, said: Incoming, portal: Portal, person: Person | None) -> Place:
         """What was typed on the business phone is the official's: said as them where we may, else by the bot in their name."""
-        official = self._numbers.official(said.number_id)
+        official = portal.official
         name = await self.name_of(official)
         if self._settings.double_puppet:
             puppet = await self._accounts.official(official)
@@ -195,14 +214,13 @@ class Meeting:
         return Place(portal.room_id, self._accounts.bot, portal, person, name, speaker=f"{name} (via telefoon)")
 
     async def _tell_changes(self, said: Incoming, person: Person, portal: Portal) -> None:
-        """Somebody's other number or id, and that two prove to be one: told in the rooms, nothing of which is lost."""
-        if person.joined:
-            await self._join_rooms(said, person)
+        """Somebody's other number or id is told in their room."""
         if person.was is not None and said.kind != "moved":
             text = RENAMED.format(name=shown(person), now=both(person.named), before=both(person.was))
             await self._notice(portal.room_id, text, f"renamed|{said.message_id}")
 
     async def _join_rooms(self, said: Incoming, person: Person) -> None:
+        """Two prove to be one, wherever it shows: told in their own rooms, nothing of which is lost."""
         kept: dict[str, Portal] = {}
         for portal in await self._portals.double(person.id):
             older = kept.setdefault(portal.number_id, portal)

@@ -18,8 +18,9 @@ from mautrix.errors import MatrixError, MatrixRequestError
 from bridge import attachments
 from bridge.accounts import Accounts
 from bridge.departing.holding import Holding
-from bridge.departing.notices import Notices, two
+from bridge.departing.notices import TEXTS, Notices, two
 from bridge.departing.opening import UNREADABLE, Opening
+from bridge.departing.own import Own
 from bridge.departing.receipts import READ, Reading, Receipts
 from bridge.departing.said import Said, read
 from bridge.departing.templates import Choice, Offers
@@ -78,6 +79,7 @@ class Departing:
         holding: Holding,
         receipts: Receipts,
         reading: Reading,
+        own: Own,
     ) -> None:
         self._pool = pool
         self._numbers = numbers
@@ -92,6 +94,7 @@ class Departing:
         self._holding = holding
         self._receipts = receipts
         self._reading = reading
+        self._own = own
 
     async def wanted(self, event: dict[str, Any]) -> bool:
         """Whether an event is something an official said or did in a portal. What was deleted is not sent if it still waits."""
@@ -118,7 +121,7 @@ class Departing:
             raise NotUnderstood(GONE)
         if event["type"] == READ:
             return await self._reading.carry(portal, str(event["content"]["event_id"]))
-        if _ours(event.get("content")):
+        if await self._own.said(event, event.get("content")):
             return "kept"
         try:
             if event["type"] == "m.room.redaction":
@@ -129,10 +132,12 @@ class Departing:
             raise
 
     async def not_sent(self, event: dict[str, Any], reason: str) -> None:
-        """Tell the people in the room that a message did not reach WhatsApp."""
+        """Tell the people in the room, and the archive, that a message did not reach WhatsApp."""
         if event["type"] == READ or await self._relay.whole(event["event_id"]):  # it went; what followed could not be done
             return
         await self._notices.not_arrived(event["room_id"], _about(event), event["event_id"], reason)
+        if event["type"] != "m.room.redaction":
+            await self._receipts.not_sent(event["room_id"], event["event_id"], reason)
 
     async def perhaps_twice(self, event: dict[str, Any]) -> None:
         """Tell that a message is sent again, not knowing whether WhatsApp had it. Raises MatrixRequestError."""
@@ -143,9 +148,10 @@ class Departing:
     async def _said(self, portal: Portal, event: dict[str, Any]) -> str:
         event_id: str = event["event_id"]
         if await self._withdrawn(event_id):
+            await self._receipts.stayed(portal.room_id, event_id)
             return "kept"
         kind, content = await self._opening.opened(event)
-        if _ours(content):
+        if await self._own.said(event, content):
             return "kept"
         try:
             said = read(kind, content)
@@ -153,18 +159,30 @@ class Departing:
             raise NotUnderstood("de inhoud is onleesbaar · the content can't be understood") from None
         match said.kind:
             case "silent":
+                if kind == "m.room.message":
+                    await self._receipts.stayed(portal.room_id, event_id)
                 return "kept"
             case "cannot":
-                await self._notices.limit(portal.room_id, said.answers or event_id, said.notice)
-                return "kept"
+                return await self._impossible(portal, event_id, said)
             case "command" if said.command == "send":
                 await self._holding.release(portal, event_id)
-                return "done"
             case "command":
-                return await self._template(portal, event, said)
+                await self._template(portal, event, said)
             case "reaction" if await self._offers.is_offer(said.answers):
-                return await self._chosen(portal, event, await self._offers.reacted(portal, said.answers, said.text))
-        return await self._freely(portal, event_id, said)
+                await self._chosen(portal, event, await self._offers.reacted(portal, said.answers, said.text))
+            case _:
+                return await self._freely(portal, event_id, said)
+        await self._receipts.stayed(portal.room_id, event_id)
+        return "done"
+
+    async def _impossible(self, portal: Portal, event_id: str, said: Said) -> str:
+        """What WhatsApp can't do: the room is told once a day, the archive of each."""
+        await self._notices.limit(portal.room_id, said.answers or event_id, said.notice)
+        if said.notice == "vote":  # which stays in Matrix, as it should
+            await self._receipts.stayed(portal.room_id, event_id)
+        else:
+            await self._receipts.not_sent(portal.room_id, event_id, " · ".join(TEXTS[said.notice]))
+        return "kept"
 
     async def _freely(self, portal: Portal, event_id: str, said: Said) -> str:
         """Send what WhatsApp takes while its window is open; of what went before a setback, only the rest is done."""
@@ -228,8 +246,7 @@ class Departing:
     async def _react(self, portal: Portal, event_id: str, said: Said) -> str:
         target = await self._relay.message_of(said.answers)
         if target is None:
-            await self._notices.limit(portal.room_id, said.answers, "unknown-target")
-            return "kept"
+            return await self._impossible(portal, event_id, replace(said, notice="unknown-target"))
         outgoing = Outgoing(portal.contact, "reaction", said.text, target=target, group=portal.group, key=event_id)
         if not await self._send(portal, event_id, outgoing):
             return await self._held(portal, event_id)
@@ -266,6 +283,7 @@ class Departing:
                 "Dit bericht was nog niet verstuurd en gaat niet meer naar WhatsApp",
                 "This message had not been sent and will not go to WhatsApp",
             )
+            await self._receipts.stayed(portal.room_id, target)
         elif await self._relay.message_of(target):
             await self._told_of_deletion(portal, target, own=bool(await self._pool.fetchval(OWN, column(target))))
         return "done"
@@ -294,14 +312,14 @@ class Departing:
         gone = "SELECT EXISTS (SELECT FROM withdrawn WHERE event_id = $1)"
         return bool(await self._pool.fetchval(gone, column(event_id))) and not await self._relay.parts_of(event_id)
 
-    async def _template(self, portal: Portal, event: dict[str, Any], said: Said) -> str:
-        if not said.text:
-            why = "Deze sjablonen zijn goedgekeurd", "These templates have been approved"
-            await self._offers.offer(portal, event["event_id"], why)
-            return "done"
-        return await self._chosen(portal, event, await self._offers.asked(portal, said.text))
+    async def _template(self, portal: Portal, event: dict[str, Any], said: Said) -> None:
+        if said.text:
+            await self._chosen(portal, event, await self._offers.asked(portal, said.text))
+            return
+        why = "Deze sjablonen zijn goedgekeurd", "These templates have been approved"
+        await self._offers.offer(portal, event["event_id"], why)
 
-    async def _chosen(self, portal: Portal, event: dict[str, Any], choice: Choice) -> str:
+    async def _chosen(self, portal: Portal, event: dict[str, Any], choice: Choice) -> None:
         """Send a template, and show in the room what the other side has seen, as the archive must know it."""
         event_id = event["event_id"]
         filled = choice.template.filled(choice.values)
@@ -331,7 +349,6 @@ class Departing:
         shown = await self._notices.say(portal.room_id, f"template {event_id}", content)
         if shown:
             await self._pool.execute(SHOW, portal.number_id, column(message_id), shown)
-        return "done"
 
     async def _troubled(self, portal: Portal, event_id: str, error: NetworkError) -> None:
         """WhatsApp refused: shown on the message when that is final; when it waits for long, that is said once."""
@@ -349,11 +366,6 @@ class Departing:
                 )
         except (MatrixError, aiohttp.ClientError, OSError) as problem:  # the refusal stands; that it is told is seen to after it
             log.warning("It could not be told that a message was refused or waits: %s", type(problem).__name__)
-
-
-def _ours(content: Any) -> bool:
-    """Whether the bridge itself said this in the official's name: what was typed on the phone is at WhatsApp already."""
-    return isinstance(content, dict) and not {SOURCE, "fi.mau.double_puppet_source"}.isdisjoint(content)
 
 
 def _about(event: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ class Receipts:
         before = await self._pool.fetchval(STATE, receipt.number_id, column(receipt.message_id), recipient)
         if not advances(before, receipt.state):
             return "done"
-        if receipt.state != "sent":
+        if receipt.state != "sent" or row["part"] == row["parts"]:  # that it went is told once, when all of it has
             await self._show(receipt, row, recipient)
         await self._pool.execute(
             KEEP, receipt.number_id, column(receipt.message_id), recipient, receipt.state, receipt.at or datetime.now(UTC)
@@ -104,8 +104,19 @@ class Receipts:
 
     async def refused(self, portal: Portal, event_id: str, error: NetworkError) -> None:
         """Show on a message that WhatsApp refused it at once. Raises MatrixRequestError."""
-        told = {"state": "failed", "at": _milliseconds(datetime.now(UTC)), "message_id": "", "recipient": portal.contact}
-        await self._status(portal.room_id, event_id, f"refused {event_id}", told | {"code": error.code}, "", str(error))
+        told = {"state": "failed", "at": _milliseconds(datetime.now(UTC)), "message_id": ""}  # of no recipient: it holds for all
+        what = f"held status {event_id}" if error.code == WINDOW_CLOSED else f"refused {event_id}"
+        await self._status(portal.room_id, event_id, what, told | {"code": error.code}, "", str(error))
+
+    async def not_sent(self, room_id: str, event_id: str, reason: str) -> None:
+        """Show on a message that it did not get to WhatsApp, unless that was told when WhatsApp refused it."""
+        told = {"state": "failed", "at": _milliseconds(datetime.now(UTC))}
+        await self._status(room_id, event_id, f"refused {event_id}", told, "", reason)
+
+    async def stayed(self, room_id: str, event_id: str) -> None:
+        """Tell of what an official said that it was not for WhatsApp: a command to the bridge, or withdrawn before it went."""
+        told = {"state": "stayed", "at": _milliseconds(datetime.now(UTC))}
+        await self._status(room_id, event_id, f"stayed {event_id}", told, "", "")
 
     async def _show(self, receipt: Receipt, row: Any, recipient: str) -> None:
         ghost = await self._ghost(receipt.number_id, receipt.recipient) if receipt.recipient.address else None
@@ -123,9 +134,11 @@ class Receipts:
             reason = self._network.explain(receipt.code or 131000)
             await self._failed(receipt, row, reason)
         what = f"status {receipt.message_id} {recipient} {receipt.state}"
-        await self._status(row["room_id"], row["event_id"], what, told, ghost.user_id if ghost is not None else "", reason)
+        shown = row["shown"] or row["event_id"]  # of a template, what people see of it
+        user = ghost.user_id if ghost is not None and receipt.state != "sent" else ""
+        await self._status(row["room_id"], shown, what, told, user, reason)
         if receipt.state in ("read", "played") and ghost is not None and row["part"] == row["parts"]:
-            await self._read(ghost, row["room_id"], row["shown"] or row["event_id"])
+            await self._read(ghost, row["room_id"], shown)
 
     async def _failed(self, receipt: Receipt, row: Any, reason: str) -> None:
         """A message that WhatsApp took and then could not deliver."""

@@ -42,10 +42,8 @@ LABEL = "UPDATE number SET label = $2 WHERE number_id = $1"
 DUE = f"""
     UPDATE inbox SET due_at = now(), waits_since = NULL, attempts = 0 WHERE state IN ('waiting', 'aside') AND {INBOX.number} = $1
 """  # noqa: S608 - our own constant
-PORTALS = "SELECT room_id FROM portal WHERE number_id = $1 AND closed_at IS NULL"
-
-Room = Callable[[str, str, bool], Awaitable[None]]
-"""Seat a person in a room (room id, user id, True), or take the person's seat away."""
+Seat = Callable[[str], Awaitable[int]]
+"""Bring who is in a number's rooms in line with who may be; returns in how many that did not succeed yet."""
 
 
 class Refusal(Exception):  # noqa: N818 - named for what it is
@@ -82,7 +80,7 @@ class Administration:
         watch: Watch,
         graph: Asks,
         relay: Relay,
-        room: Room,
+        seat: Seat,
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -93,7 +91,7 @@ class Administration:
         self._watch = watch
         self._graph = graph
         self._relay = relay
-        self._room = room
+        self._seat = seat
 
     # Accounts.
 
@@ -184,9 +182,8 @@ class Administration:
                 await connection.execute(LABEL, number_id, label)
             if former != official:
                 await assigning.give(connection, number_id, official, by)
-                if former:
-                    await connection.execute(assigning.CLOSE_PORTALS, number_id)
-        await self._reload()
+                await connection.execute(assigning.CLOSE_PORTALS, number_id)
+        await self._seated(number_id)
         if known is None:
             await self.retry_unknown(number_id)
         return self.number(number_id)
@@ -218,7 +215,7 @@ class Administration:
         for one in await self._interruptions.open():
             if one.number_id == number.id:
                 await self._interruptions.end(number.id, one.cause, now)
-        await self._reload()
+        await self._seated(number.id)
 
     async def add_colleague(self, number_id: str, user_id: str, by: str) -> Number:
         """Let a colleague read and answer what is said with a number, in the rooms that there are as well."""
@@ -227,9 +224,7 @@ class Administration:
         if user_id == number.official:
             raise Refusal("Het nummer is al van deze persoon.", "The number is this person's already.", 409)
         await assigning.add_colleague(self._pool, number.id, user_id, by)
-        await self._reload()
-        for row in await self._pool.fetch(PORTALS, number.id):
-            await self._room(row["room_id"], user_id, True)
+        await self._seated(number.id)
         return self.number(number.id)
 
     async def remove_colleague(self, number_id: str, user_id: str, by: str) -> Number:
@@ -238,9 +233,7 @@ class Administration:
         if user_id not in number.colleagues:
             raise Refusal("Dat is geen collega bij dit nummer.", "That is no colleague at this number.", 404)
         await assigning.remove_colleague(self._pool, number.id, user_id, by)
-        await self._reload()
-        for row in await self._pool.fetch(PORTALS, number.id):
-            await self._room(row["room_id"], user_id, False)
+        await self._seated(number.id)
         return self.number(number.id)
 
     async def assignments(self, number_id: str) -> list[dict[str, Any]]:
@@ -276,18 +269,22 @@ class Administration:
         return await assigning.failed(self._pool)
 
     async def retry(self, item: str = "") -> int:
-        """Try again what failed, one (`in-12`, `out-3`, `delivery-4`) or all; returns how many. Raises Refusal."""
-        done = await assigning.retry(self._pool, self._seal, self._relay, item)
+        """Try again what failed, one (`in-12`, `out-3`, `delivery-4`) or all of WhatsApp's; returns how many. Raises Refusal."""
+        done = await assigning.retry(self._pool, self._seal, self._relay, self._numbers, item)
         if item and not done:
-            raise Refusal(f"{_shown(item)} is er niet.", f"There is no {_shown(item)}.", 404)
-        if not item:
+            raise Refusal(
+                f"{_shown(item)} is er niet, of er is niets van over te brengen.",
+                f"There is no {_shown(item)}, or nothing of it can be carried over.",
+                404,
+            )
+        if not item or not (await self._relay.counts())["out_failed"]:
             await self._alarms.clear("poison", "outbox")
         await self._watch.look()
         return done
 
     async def retry_unknown(self, number_id: str) -> int:
         """Carry over after all what came for a number before we served it."""
-        done = await assigning.retry_of(self._pool, self._relay, number_id)
+        done = await assigning.retry_of(self._pool, self._relay, self._numbers, number_id)
         await self._alarms.clear("unknown-number", number_id)
         return done
 
@@ -295,7 +292,7 @@ class Administration:
         """How every number is, what is interrupted, what an admin must look at."""
         last = self._watch.last
         numbers = [(n, last[n.id][1] if n.id in last else None, last[n.id][0] if n.id in last else None) for n in self.numbers()]
-        return Health(numbers, await self._interruptions.open(), await self._alarms.open(), await assigning.waiting(self._pool))
+        return Health(numbers, await self._interruptions.open(), await self._alarms.open(), await self._relay.counts())
 
     async def interruptions(self, number_id: str = "") -> list[Interruption]:
         """The intervals that were not covered, the newest first."""
@@ -322,6 +319,16 @@ class Administration:
 
     async def _reload(self) -> None:
         await self._numbers.load(self._pool, self._seal)
+
+    async def _seated(self, number_id: str) -> None:
+        """Its people have changed: so does who is in its rooms. Raises Refusal while that is not so everywhere."""
+        await self._reload()
+        if behind := await self._seat(number_id):
+            raise Refusal(
+                f"Het is vastgelegd, maar in {behind} kamer(s) nog niet doorgevoerd; de brug blijft het proberen.",
+                f"It has been noted, but not yet carried through in {behind} room(s); the bridge keeps trying.",
+                503,
+            )
 
 
 def _meta_id(text: str) -> None:

@@ -35,8 +35,8 @@ TOLD = "UPDATE alarm SET told = $2 WHERE id = $1 AND since = $3"
 
 KINDS = {
     "poison": (
-        "berichten konden niet worden overgebracht; ze zijn bewaard. Bekijk het logboek, en stuur: opnieuw",
-        "messages could not be carried over; they have been kept. Look at the log, and send: retry",
+        "berichten konden niet worden overgebracht; ze zijn bewaard. Stuur opnieuw (van WhatsApp) of opnieuw out-… (erheen)",
+        "messages could not be carried over; they have been kept. Send retry (from WhatsApp) or retry out-… (to it)",
     ),
     "unknown-number": (
         "WhatsApp levert berichten af voor een nummer dat de brug niet bedient; ze zijn bewaard. Wijs het nummer toe",
@@ -45,6 +45,10 @@ KINDS = {
     "rejected-delivery": (
         "afleveringen van WhatsApp zijn apart gezet; ze zijn bewaard. Bekijk de reden, en stuur: opnieuw",
         "deliveries of WhatsApp were set aside; they have been kept. Look at the reason, and send: retry",
+    ),
+    "seat": (
+        "iemand die voor het nummer spreekt is niet in de kamer van een gesprek, en is opnieuw uitgenodigd",
+        "somebody who speaks for the number is not in the room of a conversation, and has been invited again",
     ),
     "account": ("WhatsApp meldt een probleem met het account", "WhatsApp reports a problem with the account"),
     "unreachable": ("WhatsApp antwoordt niet", "WhatsApp does not answer"),

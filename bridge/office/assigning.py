@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,9 @@ import asyncpg
 from cryptography.exceptions import InvalidTag
 
 from bridge.network.cloud import delivery
-from bridge.origin import FOREIGN
+from bridge.numbers import Numbers
+from bridge.origin import FOREIGN, sort_out
+from bridge.relay.failed import IN, NOT_CARRIED, OUT, REJECTED
 from bridge.relay.queues import INBOX, OUTBOX
 from bridge.relay.relay import Relay
 from bridge.sealing import Seal
@@ -25,6 +28,7 @@ ADD = """
 """
 # Colleagues were the former official's; the new one starts with none.
 END_ALL = "UPDATE assignment SET valid_until = now(), ended_by = $2 WHERE number_id = $1 AND valid_until IS NULL"
+FORGET_NAMES = "DELETE FROM address_book WHERE number_id = $1"  # they were the former official's
 GIVE = "INSERT INTO assignment (number_id, user_id, role, set_by) VALUES ($1, $2, 'official', $3)"
 REMOVE = "UPDATE number SET removed_at = now(), removed_by = $2 WHERE number_id = $1 AND removed_at IS NULL"
 ADD_COLLEAGUE = """
@@ -45,12 +49,12 @@ BY_SETTINGS = "settings"
 
 FAILED = f"""
     SELECT 'in-' || id AS item, state, problem, attempts, arrived_at, coalesce({INBOX.number}, '') AS number_id
-    FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL
+    FROM inbox WHERE {IN}
     UNION ALL
     SELECT 'out-' || outbox.id, outbox.state, outbox.problem, outbox.attempts, outbox.arrived_at, coalesce(portal.number_id, '')
-    FROM outbox LEFT JOIN portal USING (room_id) WHERE outbox.state IN ('kept', 'failed') AND outbox.problem IS NOT NULL
+    FROM outbox LEFT JOIN portal USING (room_id) WHERE {OUT}
     UNION ALL
-    SELECT 'delivery-' || id, 'rejected', reason, 0, arrived_at, '' FROM rejected WHERE retried_at IS NULL
+    SELECT 'delivery-' || id, 'rejected', reason, 0, arrived_at, '' FROM rejected WHERE {REJECTED}
     ORDER BY arrived_at DESC LIMIT 200
 """  # noqa: S608 - our own constant
 # The notice that it could not be carried over stood in its place; the message itself now comes after it.
@@ -58,20 +62,15 @@ FORGET = """
     DELETE FROM carried USING inbox WHERE inbox.id = ANY ($1)
       AND inbox.dedupe = 'message|' || carried.number_id || '|' || carried.message_id
 """
-FIND_IN = "SELECT id FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
-FIND_OUT = "SELECT id FROM outbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND sealed IS NOT NULL"
-OF_NUMBER = f" AND {INBOX.number} = $1"
+FIND_IN = f"SELECT id FROM inbox WHERE {IN}"  # noqa: S608 - our own constant
+BY_NAME = f"SELECT id FROM inbox WHERE id = $1 AND {NOT_CARRIED}"  # noqa: S608
+FIND_OF = f"SELECT id, arrived_at FROM inbox WHERE {IN} AND {INBOX.number} = $1"  # noqa: S608
 # What an account said of another's numbers is taken only by name, never with all the rest.
-REJECTED = """
-    SELECT id, sealed FROM rejected WHERE retried_at IS NULL AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
-"""
+FIND_DELIVERY = f"""
+    SELECT id, sealed, reason, signers FROM rejected
+    WHERE {REJECTED} AND (id = $1 OR ($1::bigint IS NULL AND reason <> $2)) ORDER BY id
+"""  # noqa: S608
 RETRIED = "UPDATE rejected SET retried_at = now() WHERE id = $1"
-WAITING = """
-    SELECT (SELECT count(*) FROM inbox WHERE state = 'waiting') AS in_waiting,
-           (SELECT count(*) FROM outbox WHERE state = 'waiting') AS out_waiting,
-           (SELECT count(*) FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL) AS in_failed,
-           (SELECT count(*) FROM rejected WHERE retried_at IS NULL) AS deliveries_rejected
-"""
 
 
 async def take_over(pool: asyncpg.Pool, numbers: Sequence[Number], waba_id: str) -> None:
@@ -102,6 +101,7 @@ async def add(connection: Any, number_id: str, waba_id: str, display: str, label
 async def give(connection: Any, number_id: str, official: str, by: str) -> None:
     """Make it an official's; its former one's assignment ends, and its colleagues'."""
     await connection.execute(END_ALL, number_id, by)
+    await connection.execute(FORGET_NAMES, number_id)
     await connection.execute(GIVE, number_id, official, by)
 
 
@@ -109,6 +109,7 @@ async def remove(connection: Any, number_id: str, by: str) -> None:
     """Serve it no longer."""
     await connection.execute(REMOVE, number_id, by)
     await connection.execute(END_ALL, number_id, by)
+    await connection.execute(FORGET_NAMES, number_id)
 
 
 async def add_colleague(pool: asyncpg.Pool, number_id: str, user_id: str, by: str) -> None:
@@ -131,49 +132,60 @@ async def failed(pool: asyncpg.Pool) -> list[dict[str, Any]]:
     return [dict(row) for row in await pool.fetch(FAILED)]
 
 
-async def waiting(pool: asyncpg.Pool) -> dict[str, int]:
-    """How much waits, and how much failed."""
-    row = await pool.fetchrow(WAITING)
-    return dict(row) if row else {}
+async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, numbers: Numbers, item: str) -> int:
+    """Put what failed back in its line, returning how much: one item, or everything that came from WhatsApp.
 
-
-async def retry(pool: asyncpg.Pool, seal: Seal, relay: Relay, item: str) -> int:
-    """Put what failed back in its line, one item or all; returns how many."""
+    What is to go to WhatsApp goes by its name only: who wrote it was told that it did not, and may have said it otherwise since.
+    """
     kind, _, number = item.partition("-")
     if item and not (number.isascii() and number.isdecimal() and len(number) < 18):
         return 0
-    which = [int(number)] if item else None
+    which = int(number) if item else None
     done = 0
     if kind in ("", "in"):
-        done += await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN)], which)
-    if kind in ("", "out"):
-        ids = [row["id"] for row in await pool.fetch(FIND_OUT) if which is None or row["id"] in which]
-        done += await relay.retry(OUTBOX, ids)
+        found = await pool.fetch(FIND_IN) if which is None else await pool.fetch(BY_NAME, which)
+        done += await _retry_in(pool, relay, [row["id"] for row in found])
+    if kind == "out" and which is not None:
+        done += await relay.retry(OUTBOX, [which])
     if kind in ("", "delivery"):
-        for row in await pool.fetch(REJECTED, which[0] if which else None, FOREIGN):
-            await _retry_delivery(pool, seal, relay, row)
-            done += 1
+        for row in await pool.fetch(FIND_DELIVERY, which, FOREIGN):
+            done += await _retry_delivery(pool, seal, relay, numbers, row, by_name=bool(item))
     return done
 
 
-async def retry_of(pool: asyncpg.Pool, relay: Relay, number_id: str) -> int:
-    """Put everything that failed for one number back in its line."""
-    return await _retry_in(pool, relay, [row["id"] for row in await pool.fetch(FIND_IN + OF_NUMBER, number_id)], None)
+async def retry_of(pool: asyncpg.Pool, relay: Relay, numbers: Numbers, number_id: str) -> int:
+    """Put everything that failed for one number back in its line, but what came when it was another official's or nobody's."""
+    own = numbers.official(number_id)
+    rows = await pool.fetch(FIND_OF, number_id)
+    own_rows = [row["id"] for row in rows if numbers.official_at(number_id, row["arrived_at"]) == own]
+    return await _retry_in(pool, relay, own_rows)
 
 
-async def _retry_in(pool: asyncpg.Pool, relay: Relay, found: list[int], which: list[int] | None) -> int:
-    ids = [one for one in found if which is None or one in which]
+async def _retry_in(pool: asyncpg.Pool, relay: Relay, ids: list[int]) -> int:
     await pool.execute(FORGET, ids)
     return await relay.retry(INBOX, ids)
 
 
-async def _retry_delivery(pool: asyncpg.Pool, seal: Seal, relay: Relay, row: Any) -> None:
-    """A delivery that was set aside; what can be read of it goes in line. One that can't is only marked as seen."""
+async def _retry_delivery(pool: asyncpg.Pool, seal: Seal, relay: Relay, numbers: Numbers, row: Any, *, by_name: bool) -> int:
+    """A delivery that was set aside: what of it can be read and is its signer's to say goes in line; 1 if there was any.
+
+    What is another account's is set aside again. Only an admin who names it takes it nevertheless, as what nobody knows the
+    signer of any more.
+    """
     try:
         body = dict(delivery.parse(seal.open(row["sealed"], "rejected"))[0])
-        changes = list(delivery.split(body))
+        told = None
+        if not (by_name and (row["reason"] == FOREIGN or row["signers"] is None)):
+            told = sort_out(body, numbers, frozenset(row["signers"] or ()))
+        changes = list(delivery.split(told.body if told else body))
     except (InvalidTag, ValueError, TypeError, RecursionError) as error:
         log.warning("A delivery that was set aside can't be read (%s); it is kept.", type(error).__name__)
-        changes = []
+        return 0
+    if not changes:
+        log.warning("Nothing of delivery-%d can be taken: it has no changes, or none that its signer may tell of.", row["id"])
+        return 0
+    if told and told.foreign:
+        await relay.reject(json.dumps(body | {"entry": told.foreign}).encode(), FOREIGN, row["signers"] or ())
     await relay.take_in(changes)
     await pool.execute(RETRIED, row["id"])
+    return 1

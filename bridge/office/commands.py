@@ -75,7 +75,7 @@ COMMANDS = (
     ),
     Command(
         "retry", ("opnieuw",), ("retry",), ("opnieuw [NUMMER-UIT-DE-LIJST]", "retry [ITEM-OF-THE-LIST]"),
-        ("breng alsnog over wat mislukte: alles of één", "carry over after all what failed: everything or one"), 0, 1,
+        ("breng alsnog over wat mislukte: alles van WhatsApp, of één", "carry over what failed: all of WhatsApp's, or one"), 0, 1,
     ),
     Command(
         "history", ("geschiedenis",), ("history",), ("geschiedenis NUMMER", "history NUMBER"),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bridge.network import Held, NetworkError, NotUnderstood
+from bridge.network.cloud.parts import number_of
 from bridge.numbers import Numbers
 from bridge.office.pulse import Pulse
 from bridge.portal.portal import Portals
@@ -50,10 +51,3 @@ class Gate:
             return state
 
         return through
-
-
-def number_of(change: dict[str, Any]) -> str:
-    """The number that a change of WhatsApp's is about."""
-    value = change.get("value")
-    metadata = value.get("metadata") if isinstance(value, dict) else None
-    return str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""

@@ -186,17 +186,6 @@ class Management:
         self._room = room_id
         return room_id
 
-    async def seat(self, room_id: str, user_id: str, present: bool) -> None:
-        """Have the bot invite a person to a portal, or take them out of it."""
-        bot = self._accounts.bot
-        try:
-            if present:
-                await bot.call(Method.POST, Path.v3.rooms[room_id].invite, {"user_id": user_id})
-            else:
-                await bot.call(Method.POST, Path.v3.rooms[room_id].kick, {"user_id": user_id})
-        except MatrixRequestError as error:  # in it already, out of it already, or the room is gone
-            log.info("%s of %s in %s: %s", "An invitation" if present else "A removal", user_id, room_id, error.http_status)
-
     async def run(self, answer: Answer, stop: asyncio.Event) -> None:
         """Tell and answer until told to stop."""
         while not stop.is_set():
@@ -246,7 +235,13 @@ class Management:
         }
         for admin in self._settings.admins:
             if known.get(admin) is None:  # one who left is not called back at each start
-                await self.seat(room_id, admin, True)
+                await self._invite(room_id, admin)
+
+    async def _invite(self, room_id: str, user_id: str) -> None:
+        try:
+            await self._accounts.bot.call(Method.POST, Path.v3.rooms[room_id].invite, {"user_id": user_id})
+        except MatrixRequestError as error:  # in it already, or the room is gone
+            log.info("An invitation of %s to %s: %s", user_id, room_id, error.http_status)
 
     async def _tell(self) -> None:
         for one in await self._interruptions.untold():

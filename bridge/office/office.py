@@ -26,6 +26,7 @@ from bridge.office.linked import Linked
 from bridge.office.management import Management
 from bridge.office.provisioning import Provisioning
 from bridge.office.pulse import Pulse
+from bridge.office.retention import forget
 from bridge.office.token_page import TokenPage
 from bridge.office.watch import Watch
 from bridge.portal.portal import Portals
@@ -61,7 +62,7 @@ class Office:
         self.watch = Watch(settings, pool, seal, numbers, self.pulse, self.interruptions, self.alarms, graph, http)
         self.management = Management(settings, pool, seal, accounts, portals, opening, self.interruptions, self.alarms)
         self.administration = Administration(
-            settings, pool, seal, numbers, self.interruptions, self.alarms, self.watch, graph, relay, self.management.seat
+            settings, pool, seal, numbers, self.interruptions, self.alarms, self.watch, graph, relay, portals.seating.of_number
         )
         self.gate = Gate(numbers, portals, relay, self.pulse)
         self._desk = Desk(settings, pool, self.administration)
@@ -80,6 +81,7 @@ class Office:
         """Watch, tell, answer; and serve the API, where a token is set for it."""
         async with self._serving_api(), asyncio.TaskGroup() as tasks:
             tasks.create_task(self.watch.run(stop))
+            tasks.create_task(forget(self._pool, self._settings.keep_failed_days, stop))
             tasks.create_task(self.management.run(self._desk.answer, stop))
             yield
 

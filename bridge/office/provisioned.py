@@ -39,7 +39,7 @@ class NewNumber(Given):
 
 
 class Retry(Given):
-    """One item of /failed, or with an empty one all."""
+    """One item of /failed, or with an empty one all that came from WhatsApp."""
 
     item: str = Field("", max_length=40)
 

@@ -71,7 +71,14 @@ class Provisioning:
             Operation(
                 "GET", "/failed", "What could not be carried over; nothing of its content.", self._failed, none, shapes.Failures
             ),
-            Operation("POST", "/failed/retry", "Try it again: one item or all.", self._retry, shapes.Retry, shapes.Done),
+            Operation(
+                "POST",
+                "/failed/retry",
+                "Try it again: one, or all of WhatsApp's.",
+                self._retry,
+                shapes.Retry,
+                shapes.Done,
+            ),
             Operation("GET", "/health", "How every number is.", self._health, none, shapes.Health),
         )
 

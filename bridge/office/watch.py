@@ -17,6 +17,7 @@ from bridge.office.alarm import Alarms
 from bridge.office.interruption import Interruptions
 from bridge.office.probing import TOKEN_CODES, Asks, Probe, answers_itself, probe
 from bridge.office.pulse import BEAT_EVERY, Pulse, silent_since, was_down
+from bridge.relay.failed import IN, REJECTED
 from bridge.relay.queues import INBOX
 from bridge.sealing import Seal
 from bridge.settings import Bridge
@@ -26,9 +27,9 @@ log = logging.getLogger(__name__)
 # What of WhatsApp could not be carried over. A number that is not served has an alarm of its own; what failed on its way out is
 # told to its sender, and rung for by the relay where the message is not to blame.
 POISON = f"""
-    SELECT count(*) FROM inbox WHERE state IN ('kept', 'failed') AND problem IS NOT NULL AND {INBOX.number} = ANY ($1::text[])
+    SELECT count(*) FROM inbox WHERE {IN} AND {INBOX.number} = ANY ($1::text[])
 """  # noqa: S608 - our own constant
-REJECTED = "SELECT count(*) FROM rejected WHERE retried_at IS NULL"
+SET_ASIDE = f"SELECT count(*) FROM rejected WHERE {REJECTED}"  # noqa: S608
 GONE_EVENTS = frozenset({"PARTNER_REMOVED", "ACCOUNT_OFFBOARDED", "ACCOUNT_DELETED", "DISABLED_UPDATE"})
 BACK_EVENTS = frozenset({"ACCOUNT_RECONNECTED", "PARTNER_ADDED"})
 WARNINGS = frozenset({"ACCOUNT_VIOLATION", "ACCOUNT_RESTRICTION"})
@@ -101,7 +102,7 @@ class Watch:
             await self._listen(number, now)
         served = [number.id for number in self._numbers.all()]
         await self._count("poison", "inbox", "WhatsApp → Matrix", await self._pool.fetchval(POISON, served))
-        await self._count("rejected-delivery", "", "webhook", await self._pool.fetchval(REJECTED))
+        await self._count("rejected-delivery", "", "webhook", await self._pool.fetchval(SET_ASIDE))
 
     async def probe_all(self) -> None:
         """Ask WhatsApp about every number, and the webhook about itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mautrix.api import Method, Path
@@ -20,6 +21,7 @@ class Members:
         self._bot = bot
         self._known: dict[str, tuple[float, list[str]]] = {}
         self._changes = 0
+        self.on_change: Callable[[str], None] = _nobody
 
     async def of(self, room_id: str) -> list[str]:
         """Their Matrix accounts. Raises MatrixRequestError."""
@@ -40,6 +42,11 @@ class Members:
         """Somebody comes or goes: what is known of the room is asked for again."""
         self._changes += 1
         self._known.pop(room_id, None)
+        self.on_change(room_id)
+
+
+def _nobody(room_id: str) -> None:
+    """Nobody else has to know."""
 
 
 def _is_there(event: dict[str, Any]) -> bool:

@@ -19,33 +19,41 @@ from bridge.numbers import Numbers
 from bridge.portal import emblem
 from bridge.portal.members import Members
 from bridge.portal.rooms import Conversation, timer
+from bridge.portal.seating import Seating
 from bridge.relay.relay import column
 from bridge.settings import Bridge
 
 log = logging.getLogger(__name__)
 
-COLUMNS = 'room_id, number_id, contact, encrypted, person, is_group AS "group", timer'
+COLUMNS = 'room_id, number_id, contact, encrypted, person, is_group AS "group", timer, official, seated'
 BY_ROOM = f"SELECT {COLUMNS} FROM portal WHERE room_id = $1"  # noqa: S608 - our own constants, here and below
 FIND = f"""
     SELECT {COLUMNS} FROM portal
-    WHERE number_id = $1 AND (person = $2 OR person IN (SELECT id FROM person WHERE merged_into = $2)) AND closed_at IS NULL
-    ORDER BY made_at, room_id LIMIT 1
+    WHERE number_id = $1 AND official = $2 AND (person = $3 OR person IN (SELECT id FROM person WHERE merged_into = $3))
+      AND (closed_at IS NULL OR ($4 AND NOT ended))
+    ORDER BY closed_at DESC NULLS FIRST, made_at, room_id LIMIT 1
 """  # noqa: S608
-FIND_GROUP = f"SELECT {COLUMNS} FROM portal WHERE number_id = $1 AND contact = $2 AND is_group AND closed_at IS NULL"  # noqa: S608
+FIND_GROUP = f"""
+    SELECT {COLUMNS} FROM portal
+    WHERE number_id = $1 AND official = $2 AND contact = $3 AND is_group AND (closed_at IS NULL OR ($4 AND NOT ended))
+    ORDER BY closed_at DESC NULLS FIRST, made_at, room_id LIMIT 1
+"""  # noqa: S608
 # A room from before people were sets of names belongs to whoever had its number or id.
 ADOPT = f"""
-    UPDATE portal SET person = $2
-    WHERE number_id = $1 AND person IS NULL AND NOT is_group AND closed_at IS NULL AND contact = ANY($3) RETURNING {COLUMNS}
+    UPDATE portal SET person = $3
+    WHERE number_id = $1 AND official = $2 AND person IS NULL AND NOT is_group AND closed_at IS NULL AND contact = ANY($4)
+    RETURNING {COLUMNS}
 """  # noqa: S608
 # Noted before a room is made: when we were ended between making it and noting it, it is looked for.
 BEGIN = "INSERT INTO portal_begun (number_id, contact) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
 STRANGE = "SELECT room_id FROM unnest($1::text[]) AS room_id EXCEPT SELECT room_id FROM portal"
 ADD = """
     WITH begun AS (DELETE FROM portal_begun WHERE number_id = $2 AND contact = $3)
-    INSERT INTO portal (room_id, number_id, contact, encrypted, person, is_group, shown) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO portal (room_id, number_id, contact, encrypted, person, is_group, shown, official, closed_at, seated)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $9 THEN now() END, false)
     ON CONFLICT DO NOTHING
 """
-CLOSE = "UPDATE portal SET closed_at = now() WHERE room_id = $1 AND closed_at IS NULL"
+CLOSE = "UPDATE portal SET closed_at = coalesce(closed_at, now()), ended = true WHERE room_id = $1"
 # Where an answer goes is one conversation's only: whoever had that number before has another, or none.
 FREE = """
     UPDATE portal SET contact = contact || '|' || room_id
@@ -78,6 +86,8 @@ class Portal:
     person: int | None = None
     group: bool = False
     timer: int = 0  # seconds that messages last; 0: they stay
+    official: str = ""  # whose room it is, and stays
+    seated: bool = True  # whether its people have been invited
 
 
 class Portals:
@@ -89,6 +99,8 @@ class Portals:
         self._numbers = numbers
         self._accounts = accounts
         self.members = Members(accounts.bot)
+        self.seating = Seating(pool, numbers, accounts.bot)
+        self.members.on_change = self.seating.due
         self._making: dict[tuple[str, str], asyncio.Lock] = {}
         self._emblem = ""
         self._present: set[tuple[str, str]] = set()  # (room, account) that is known to have joined
@@ -99,16 +111,19 @@ class Portals:
         row = await self._pool.fetchrow(BY_ROOM, room_id)
         return Portal(**row) if row else None
 
-    async def find(self, number_id: str, person: int, ever: Sequence[str] = ()) -> Portal | None:
-        """The open room of a number's conversation with a person; `ever` is every number and id that was theirs."""
-        row = await self._pool.fetchrow(FIND, number_id, person)
+    async def find(self, number_id: str, official: str, person: int, ever: Sequence[str] = ()) -> Portal | None:
+        """The room of an official's conversation with a person; `ever` is every number and id that was the person's.
+
+        An open one, or of a former official the last.
+        """
+        row = await self._pool.fetchrow(FIND, number_id, official, person, self._is_former(number_id, official))
         if row is None and ever:
-            row = await self._pool.fetchrow(ADOPT, number_id, person, list(ever))
+            row = await self._pool.fetchrow(ADOPT, number_id, official, person, list(ever))
         return Portal(**row) if row else None
 
-    async def find_group(self, number_id: str, group: str) -> Portal | None:
-        """The open room of a group."""
-        row = await self._pool.fetchrow(FIND_GROUP, number_id, column(group))
+    async def find_group(self, number_id: str, official: str, group: str) -> Portal | None:
+        """The room of an official's group: an open one, or of a former official the last."""
+        row = await self._pool.fetchrow(FIND_GROUP, number_id, official, column(group), self._is_former(number_id, official))
         return Portal(**row) if row else None
 
     def lock(self, number_id: str, whose: str) -> asyncio.Lock:
@@ -118,7 +133,10 @@ class Portals:
         return self._making.setdefault((number_id, whose), asyncio.Lock())
 
     async def make(self, number_id: str, contact: str, conversation: Conversation, person: int | None, ghosts: Sequence[Account]) -> Portal:  # fmt: skip  # noqa: E501
-        """Make the room of a conversation, private to its officials. Raises MatrixRequestError."""
+        """Make the room of a conversation, private to its officials. Raises MatrixRequestError.
+
+        They are invited once it is noted: what they say in it at once is then said in a conversation.
+        """
         initial = [
             {"type": kind, "state_key": key, "content": content}
             for (kind, key), content in conversation.state(self._key).items()
@@ -137,29 +155,37 @@ class Portals:
             "visibility": "private",
             "name": state["m.room.name", ""]["name"],
             "topic": state["m.room.topic", ""]["topic"],
-            "invite": [*sorted(self._numbers.officials(number_id)), *(ghost.user_id for ghost in ghosts)],
+            "invite": [ghost.user_id for ghost in ghosts],
             "initial_state": initial,
-            "power_level_content_override": {"users": power},
+            "power_level_content_override": {"users": power, "invite": 50},  # who is in it is for the bridge to say
             "creation_content": {"m.federate": False},
         }
         # From room version 12 on the creator's power is implied, and may not be written down.
         body["room_version"] = "11"
         first = await self._pool.fetchval(BEGIN, number_id, column(contact))
-        room_id = "" if first else await self._begun(state["m.bridge", self._key]["channel"])
+        room_id = "" if first else await self._begun(state["m.bridge", self._key])
         if not room_id:
             answer = await self._accounts.bot.call(Method.POST, Path.v3.createRoom, body)
             room_id = str(answer["room_id"])
         for ghost in ghosts:
-            await ghost.call(Method.POST, Path.v3.rooms[room_id].join)
-            self._present.add((room_id, ghost.user_id))
+            await self.seat(room_id, ghost)
         self.members.changed(room_id)
-        made = Portal(room_id, number_id, column(contact), self._settings.encryption, person, conversation.group)
+        made = Portal(
+            room_id, number_id, column(contact), self._settings.encryption, person, conversation.group, 0, conversation.official
+        )
+        given = self._is_former(number_id, made.official)
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(FREE, number_id, made.contact, room_id)
-            await connection.execute(
-                ADD, room_id, number_id, made.contact, made.encrypted, person, made.group, conversation.digest()
-            )
+            if not given:
+                await connection.execute(FREE, number_id, made.contact, room_id)
+            parts = made.encrypted, person, made.group, conversation.digest(), made.official, given
+            await connection.execute(ADD, room_id, number_id, made.contact, *parts)
+        await self.welcome(made)
         return made
+
+    async def welcome(self, portal: Portal) -> None:
+        """Invite the people of a room that has just been made. Raises MatrixRequestError."""
+        await self.seating.bring(portal.room_id)
+        self.members.changed(portal.room_id)
 
     async def _picture(self) -> str:
         """The picture that a room begins with, put on the homeserver once; a room is made without it too."""
@@ -170,19 +196,23 @@ class Portals:
                 log.warning("The picture of rooms can't be put on the homeserver: %s", type(error).__name__)
         return self._emblem
 
-    async def _begun(self, channel: dict[str, Any]) -> str:
-        """The room that was made for a conversation when we were ended before we noted it; "" when there is none."""
+    async def _begun(self, bridge: dict[str, Any]) -> str:
+        """The room that was made for a conversation when we were ended before we noted it; "" when there is none.
+
+        Anybody here can ask the bot into a room that says so of itself: only what the bot has made counts.
+        """
         bot = self._accounts.bot
         joined = (await bot.call(Method.GET, Path.v3.joined_rooms)).get("joined_rooms", [])
         for row in await self._pool.fetch(STRANGE, joined):
+            where = Path.v3.rooms[row["room_id"]].state
             try:
-                told = await bot.call(Method.GET, Path.v3.rooms[row["room_id"]].state["m.bridge"][self._key])
+                made = await bot.call(Method.GET, where["m.room.create"], query={"format": "event"})
+                there = await bot.call(Method.GET, where["m.bridge"][self._key])
             except MatrixRequestError as error:
                 if error.http_status not in (403, 404):
                     raise
                 continue  # no room of ours, or not wholly made
-            there = told.get("channel")
-            if isinstance(there, dict) and all(there.get(name) == channel[name] for name in ("id", "fi.mau.receiver")):
+            if made.get("sender") == bot.user_id and _whose(there) == _whose(bridge):
                 log.warning("The room %s was made before a crash: it is used.", row["room_id"])
                 return str(row["room_id"])
         return ""
@@ -293,17 +323,28 @@ class Portals:
         return await sender.send(room_id, kind, content, txn, at)
 
     def conversation(
-        self, number_id: str, contact: str, name: str, *, group: bool = False, description: str = ""
+        self, number_id: str, official: str, contact: str, name: str, *, group: bool = False, description: str = ""
     ) -> Conversation:
-        """What the room of a conversation says of itself. Raises NotUnderstood for a number that we don't serve."""
+        """What the room of an official's conversation says of itself. Raises NotUnderstood for a number that we don't serve."""
         number = self._numbers.of(number_id)
         if number is None:
             raise NotUnderstood(f"the number {number_id} is not configured: add it to bridge.numbers")
         display = number.display_phone_number
-        several = self._numbers.several(number.official)
+        several = self._numbers.several(official)
         label = (getattr(number, "label", "") or display) if several else ""
-        return Conversation(self._settings.bot, number.official, display, contact, name, label, group, description)
+        return Conversation(self._settings.bot, official, display, contact, name, label, group, description)
+
+    def _is_former(self, number_id: str, official: str) -> bool:
+        """Whether a number was an official's, and is no longer."""
+        return official != self._numbers.official(number_id)
 
     @property
     def _key(self) -> str:
         return f"{self._settings.server_name}/{self._settings.appservice_id}"
+
+
+def _whose(bridge: dict[str, Any]) -> tuple[Any, ...]:
+    """Of the content of m.bridge: which conversation, through which number, and of which official."""
+    channel = bridge.get("channel")
+    channel = channel if isinstance(channel, dict) else {}
+    return channel.get("id"), channel.get("fi.mau.receiver"), bridge.get("nl.griffier.official")

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from bridge.relay import failed
 from bridge.relay.lanes import Alarm, GiveUp, Lanes, Word, Work
 from bridge.relay.queues import HISTORY, INBOX, OUTBOX, Queue, column
 from bridge.sealing import Seal
@@ -35,7 +36,7 @@ ADD_OUT = """
            WITH ORDINALITY AS given (event_id, room_id, sealed, place) ORDER BY place
     ON CONFLICT (event_id) DO NOTHING RETURNING room_id
 """
-REJECT = "INSERT INTO rejected (reason, sealed, digest) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING"
+REJECT = "INSERT INTO rejected (reason, sealed, digest, signers) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) DO NOTHING"
 # Whoever waits beside its conversation for this message may go on.
 CARRY = """
     WITH carry AS (
@@ -84,14 +85,14 @@ KEEP_REACTION = """
     INSERT INTO reaction (number_id, target, sender, event_id) VALUES ($1, $2, $3, $4)
     ON CONFLICT (number_id, target, sender) DO UPDATE SET event_id = excluded.event_id
 """
-COUNTS = """
+COUNTS = f"""
     SELECT (SELECT count(*) FROM inbox WHERE state IN ('waiting', 'aside')) AS in_waiting,
-           (SELECT count(*) FROM inbox WHERE state = 'kept' AND problem IS NOT NULL) AS in_not_understood,
-           (SELECT count(*) FROM inbox WHERE state = 'failed' AND problem IS NOT NULL) AS in_failed,
+           (SELECT count(*) FROM inbox WHERE {failed.IN} AND state = 'kept') AS in_not_understood,
+           (SELECT count(*) FROM inbox WHERE {failed.IN} AND state = 'failed') AS in_failed,
            (SELECT count(*) FROM outbox WHERE state IN ('waiting', 'aside')) AS out_waiting,
-           (SELECT count(*) FROM outbox WHERE state IN ('failed', 'kept') AND problem IS NOT NULL) AS out_failed,
-           (SELECT count(*) FROM rejected) AS deliveries_rejected
-"""
+           (SELECT count(*) FROM outbox WHERE {failed.OUT}) AS out_failed,
+           (SELECT count(*) FROM rejected WHERE {failed.REJECTED}) AS deliveries_rejected
+"""  # noqa: S608 - our own constants
 
 
 async def untold(event: dict[str, Any]) -> None:
@@ -136,9 +137,10 @@ class Relay:
             self._heard[conversation.removeprefix(HISTORY).partition("|")[0]] = time.monotonic()
         self._put(INBOX, [row["conversation"] for row in new])
 
-    async def reject(self, raw: bytes, reason: str) -> None:
-        """Keep a delivery that is signed but can't be read."""
-        await self._pool.execute(REJECT, reason, self._seal.close(raw, "rejected"), hashlib.sha256(raw).digest())
+    async def reject(self, raw: bytes, reason: str, signers: Iterable[str]) -> None:
+        """Keep a delivery that is signed but can't be taken as it is, with the accounts with whose secret it is signed."""
+        digest = hashlib.sha256(raw).digest()
+        await self._pool.execute(REJECT, reason, self._seal.close(raw, "rejected"), digest, sorted(signers))
 
     async def take_out(self, events: Sequence[dict[str, Any]]) -> None:
         """Commit Matrix events that must go to WhatsApp; on return they are safe."""
@@ -237,7 +239,7 @@ class Relay:
             await self._pool.execute(KEEP_REACTION, *place, event_id)
 
     async def counts(self) -> dict[str, int]:
-        """How many things wait, were kept without being carried over, or failed."""
+        """How many things wait, could not be understood, or failed."""
         row = await self._pool.fetchrow(COUNTS)
         return dict(row) if row else {}
 

@@ -11,12 +11,26 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.conftest import RunningStack
+from tests.conftest import RunningStack, data_folder, running_stack
 from tests.interop.client import Official
 from tests.interop.test_strict_client import webhook
 
 pytestmark = [pytest.mark.stack, pytest.mark.interop]
 BOT = "@whatsappbot:rijk.localhost"
+
+
+@pytest.fixture(scope="module")
+async def stack() -> AsyncIterator[RunningStack]:
+    """A stack of these tests' own: they add numbers and pause them."""
+    with data_folder() as folder:
+        async with running_stack(folder) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+async def minister(stack: RunningStack) -> AsyncIterator[Official]:
+    async with Official(stack.homeserver, "minister", stack.secret("password_minister")) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

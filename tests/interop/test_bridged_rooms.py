@@ -116,7 +116,8 @@ async def test_a_mautrix_room_reads_as_the_conversation_it_was(stack, bridge, of
     assert [lines[ids[each]]["unreadable"] for each in ("hole", "left open", "media")] == [
         None, "bridge:undecryptable", "bridge:failed-media",
     ]  # fmt: skip
-    assert [lines[ids[each]]["via"]["how"] for each in ("hello", "phone", "matrix")] == ["contact", "phone", "sent"]
+    assert [lines[ids[each]]["via"]["how"] for each in ("hello", "phone", "matrix")] == ["contact", "offered", "sent"]
+    assert lines[ids["phone"]]["doubts"] == ["claimed-source"], "without a bridge's key anybody can write that mark"
     assert lines[ids["matrix"]]["delivery"]["state"] == "delivered"
     assert [lines[ids[each]]["via"]["history"] for each in ("backfilled", "hello")] == [True, False]
     assert (lines[ids["fleeting"]]["deleted"]["by_timer"], lines[ids["fleeting"]]["body"]) == (True, "zo weg")
@@ -236,5 +237,6 @@ async def test_in_an_encrypted_mautrix_room_the_bridge_s_key_speaks_for_its_ghos
         lines = {line["event_id"]: line for line in await archive.lines(room)}
         told = [(lines[each]["doubts"], (lines[each]["via"] or {}).get("how"), lines[each]["unreadable"]) for each in ids]
         assert told == [
-            ([], "contact", None), ([], "contact", "bridge:undecryptable"), ([], "phone", None), (["other-sender"], "sent", None),
+            ([], "contact", None), ([], "contact", "bridge:undecryptable"), ([], "phone", None),
+            (["other-sender"], "offered", None),
         ]  # fmt: skip

@@ -73,8 +73,8 @@ async def homeserver(supervisor: Supervisor, folder: Path, database: Postgres, n
     url = database.url("griffier")
     await make_databases(database.url("postgres"), name)
     config = synapse.write_config(
-        place, port=port, server_name=server_name, archiver=f"@archief:{server_name}", database=database.url(f"{name}_synapse"),
-        secrets={key: secrets.token_hex(16) for key in keys}, registration=registration,
+        place, port=port, server_name=server_name, archiver=f"@archief:{server_name}", bridges=[],
+        database=database.url(f"{name}_synapse"), secrets={key: secrets.token_hex(16) for key in keys}, registration=registration,
     )  # fmt: skip
     told = yaml.safe_load(config.read_text())
     told["listeners"].append(

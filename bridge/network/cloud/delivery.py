@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from bridge.network.cloud.parts import number_of
+
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}\[\]]', re.DOTALL)
 MAX_DEPTH = 64  # of objects and lists in a delivery; Meta's own go to about ten
 OWN_LISTS = ("messages", "message_echoes", "statuses", "errors", "history", "state_sync", "groups")
@@ -103,8 +105,7 @@ def _whole(told: dict[str, Any], value: Any) -> tuple[str, str, dict[str, Any]]:
 
 def _single(told: dict[str, Any], kind: str, rest: dict[str, Any], item: Any) -> tuple[str, str, dict[str, Any]]:
     single = told | {"kind": kind, "value": rest, "item": item}
-    metadata = rest.get("metadata")
-    number = str(metadata.get("phone_number_id", "")) if isinstance(metadata, dict) else ""
+    number = number_of(single)
     if not isinstance(item, dict):
         return "odd|" + _digest(single), number, single
     if kind in ("messages", "message_echoes", "history") and isinstance(item.get("id"), str):

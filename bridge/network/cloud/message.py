@@ -9,7 +9,7 @@ from typing import Any
 from bridge.network import Incoming, Named, NotUnderstood, Preview
 from bridge.network.cloud.bodies import READERS
 from bridge.network.cloud.delivery import objects
-from bridge.network.cloud.parts import Contact, Context, Message, known, moment, words
+from bridge.network.cloud.parts import Contact, Context, Message, known, moment, number_of, words
 
 ADDRESS = re.compile(r"[0-9A-Za-z._:+@=-]{1,160}")
 TIMERS = ("expiration", "ephemeral_duration", "ephemeral_expiration", "disappearing_timer", "ephemeral", "disappearing")
@@ -25,7 +25,7 @@ def read(change: dict[str, Any]) -> Incoming:
         missing = ", ".join(name for name in ("id", "timestamp", "type") if not words(item, name)) or "id, timestamp, type"
         raise NotUnderstood(f"the message can't be understood: {missing}")
     metadata = value.get("metadata")
-    number = words(metadata, "phone_number_id")
+    number = number_of(change)
     earlier = change.get("kind") == "history"
     ours = {words(metadata, "display_phone_number").lstrip("+")} - {""}
     from_us = change.get("kind") == "message_echoes" or (bool(message.to) and earlier) or (earlier and message.sender in ours)

@@ -109,6 +109,16 @@ def moment(seconds: Any) -> datetime | None:
     return datetime.fromtimestamp(number, UTC)
 
 
+def number_of(change: Any) -> str:
+    """The id of the number of ours that a change is about; empty when it names none.
+
+    Everybody asks this: who looks whether its signer may tell of that number, and who then does what it tells.
+    """
+    value = change.get("value") if isinstance(change, dict) else None
+    about = value.get("metadata") if isinstance(value, dict) else None
+    return words(about, "phone_number_id") or words(value, "phone_number_id")
+
+
 def words(value: Any, *names: str) -> str:
     """The first of these fields that holds text or a number, as text; empty when none does."""
     for name in names:

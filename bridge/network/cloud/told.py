@@ -16,7 +16,7 @@ from bridge.network import (
     Receipt,
 )
 from bridge.network.cloud.delivery import objects
-from bridge.network.cloud.parts import Contact, File, Problem, known, moment, words
+from bridge.network.cloud.parts import Contact, File, Problem, known, moment, number_of, words
 
 CLOSED = ("group_delete", "group_suspend")
 
@@ -44,7 +44,7 @@ def receipt(change: dict[str, Any]) -> Receipt:
     user_id = words(item, "recipient_participant_user_id" if in_group else "recipient_user_id")
     problem = next(filter(None, (known(Problem, error) for error in objects(item.get("errors")))), None)
     return Receipt(
-        number_id=_number(value),
+        number_id=number_of(change),
         message_id=message_id,
         state=state,
         at=moment(item.get("timestamp")),
@@ -59,7 +59,7 @@ def receipt(change: dict[str, Any]) -> Receipt:
 
 def contact(change: dict[str, Any]) -> ContactSynced:
     """A contact of the business phone. Raises NotUnderstood."""
-    item, value = _parts(change)
+    item, _ = _parts(change)
     card = item.get("contact")
     wa_id = "".join(letter for letter in words(card, "phone_number", "wa_id") if letter.isdecimal())
     if not wa_id:
@@ -67,14 +67,14 @@ def contact(change: dict[str, Any]) -> ContactSynced:
     stamp = item.get("metadata")
     at = moment(words(stamp, "timestamp")) or moment((words(stamp, "timestamp") or "x")[:-3])  # seconds, or milliseconds
     name = words(card, "full_name", "first_name")
-    return ContactSynced(_number(value), wa_id, name, words(item, "action") == "remove", at)
+    return ContactSynced(number_of(change), wa_id, name, words(item, "action") == "remove", at)
 
 
 def group(change: dict[str, Any]) -> GroupChanged:
     """Something about a group. Raises NotUnderstood."""
-    item, value = _parts(change)
+    item, _ = _parts(change)
     group_id, kind = words(item, "group_id"), words(item, "type")
-    if not group_id or not _number(value):
+    if not group_id or not number_of(change):
         raise NotUnderstood("the news of a group names no group, or no number")
     errors = [problem for error in objects(item.get("errors")) if (problem := known(Problem, error))]
     settled = {name: _setting(item, name) for name in ("subject", "description")}
@@ -82,7 +82,7 @@ def group(change: dict[str, Any]) -> GroupChanged:
     file = known(File, picture.get("media", picture)) if picture is not None else None
     asking = kind.startswith("group_join_request")
     return GroupChanged(
-        number_id=_number(value),
+        number_id=number_of(change),
         group=group_id,
         change=kind or str(change.get("field")),
         at=moment(item.get("timestamp")),
@@ -110,7 +110,7 @@ def account(change: dict[str, Any]) -> AccountChanged:
         topic=words(change, "field") or "?",
         event=words(value, "event", "current_limit", "decision"),
         reason=words(info, "reason") or words(value, "reason"),
-        number_id=_number(value) or words(value, "phone_number_id"),
+        number_id=number_of(change),
         number=words(value, "phone_number", "display_phone_number"),
         raw=value,
     )
@@ -118,11 +118,11 @@ def account(change: dict[str, Any]) -> AccountChanged:
 
 def problem(change: dict[str, Any]) -> NumberProblem:
     """An error of no message in particular. Raises NotUnderstood."""
-    item, value = _parts(change)
+    item, _ = _parts(change)
     told = known(Problem, item) or Problem(title=words(item, "title", "message") or "?")
     refused = change.get("kind") == "history_errors"
     return NumberProblem(
-        number_id=_number(value),
+        number_id=number_of(change),
         cause="history-refused" if refused else "error",
         code=told.code,
         title=told.title or told.message,
@@ -134,14 +134,14 @@ def problem(change: dict[str, Any]) -> NumberProblem:
 
 def progress(change: dict[str, Any]) -> HistoryProgress:
     """How far WhatsApp is in telling what was said before. Raises NotUnderstood."""
-    item, value = _parts(change)
+    item, _ = _parts(change)
     about = item.get("metadata")
 
     def number(name: str) -> int:
         found = words(about, name)
         return int(found) if found.isdecimal() and len(found) < 10 else 0
 
-    return HistoryProgress(_number(value), number("phase"), number("chunk_order"), number("progress"))
+    return HistoryProgress(number_of(change), number("phase"), number("chunk_order"), number("progress"))
 
 
 def _parts(change: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -149,10 +149,6 @@ def _parts(change: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(item, dict) or not isinstance(value, dict):
         raise NotUnderstood(f"what stands under {words(change, 'kind')} is none")
     return item, value
-
-
-def _number(value: Any) -> str:
-    return words(value.get("metadata"), "phone_number_id") if isinstance(value, dict) else ""
 
 
 def _named(value: dict[str, Any], wa_id: str, user_id: str) -> Named:

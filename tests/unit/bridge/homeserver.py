@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +19,12 @@ class Room:
 
     state: dict[tuple[str, str], Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
+    maker: str = ""
+    by: dict[str, str] = field(default_factory=dict)  # whose word each membership is
 
-    def member(self, user: str, membership: str) -> None:
+    def member(self, user: str, membership: str, sender: str = "") -> None:
         self.state["m.room.member", user] = {"membership": membership}
+        self.by[user] = sender or user
 
     def said(self) -> list[str]:
         """The texts, edits taken in and deleted ones left out."""
@@ -45,6 +48,8 @@ class Homeserver:
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: list[bytes] = field(default_factory=list)
     txns: dict[tuple[str, str], str] = field(default_factory=dict)
+    made: Callable[[], Awaitable[int]] | None = None  # called when a room was made; returns the status that is answered
+    moved: Callable[[str], Awaitable[int]] | None = None  # called before somebody is invited or removed; returns the same
 
     async def handle(self, request: web.Request) -> web.Response:
         user, raw = request.query.get("user_id", ""), await request.read()
@@ -65,17 +70,22 @@ class Homeserver:
                 ]
                 return web.json_response({"joined_rooms": there})
             case ["createRoom"]:
-                return self._create(user, body)
+                answer = self._create(user, body)
+                status = await self.made() if self.made else 200
+                return answer if status == 200 else web.json_response({"errcode": "M_UNKNOWN"}, status=status)
             case ["rooms", room_id, *rest] if room_id in self.rooms:
+                if rest[0] in ("invite", "kick") and self.moved and (status := await self.moved(rest[0])) != 200:
+                    return web.json_response({"errcode": "M_UNKNOWN"}, status=status)
                 return self._room(request, self.rooms[room_id], user, body, rest)
         return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
 
     def _create(self, user: str, body: dict[str, Any]) -> web.Response:
         room_id = f"!{len(self.rooms)}:x"
-        room = self.rooms[room_id] = Room()
+        room = self.rooms[room_id] = Room(maker=user)
         room.state["m.room.create", ""] = body["creation_content"]
         room.state["m.room.name", ""] = {"name": body["name"]}
         room.state["m.room.topic", ""] = {"topic": body["topic"]}
+        room.state["m.room.power_levels", ""] = body.get("power_level_content_override")
         for event in body["initial_state"]:
             room.state[event["type"], event["state_key"]] = event["content"]
         room.member(user, "join")
@@ -87,17 +97,17 @@ class Homeserver:
         match rest:
             case ["members"]:
                 found = [
-                    {"state_key": key, "content": content}
+                    {"state_key": key, "sender": room.by.get(key, ""), "content": content}
                     for (kind, key), content in room.state.items()
                     if kind == "m.room.member"
                 ]
                 return web.json_response({"chunk": found})
-            case ["join" | "leave" as move]:
-                if ("m.room.member", user) not in room.state:
-                    return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
-                room.member(user, move)
-            case ["invite"]:
-                room.member(body["user_id"], "invite")
+            case ["join" | "leave"] if ("m.room.member", user) not in room.state:
+                return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
+            case ["join" | "leave" | "invite" | "kick" as move]:
+                room.member(body.get("user_id", user), "leave" if move == "kick" else move, user)
+            case ["state", "m.room.create"] if request.query.get("format") == "event":
+                return web.json_response({"sender": room.maker, "content": room.state["m.room.create", ""]})
             case ["state", kind, *key]:
                 place = kind, "/".join(key)
                 if request.method == "GET":

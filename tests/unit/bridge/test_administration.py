@@ -59,7 +59,8 @@ class Bureau:
     office: Administration
     desk: Desk
     gate: Gate
-    seats: list[tuple[str, str, bool]]
+    seats: list[str]
+    behind: list[int]
     http: aiohttp.ClientSession
     api: str
     sim: Sim
@@ -80,6 +81,10 @@ class Bureau:
     async def second_account(self) -> None:
         number = {"id": "777", "display_phone_number": "+31 97 0102 09999"}
         await self.sim.ask("/sim/accounts", NEW | {"numbers": [number]})
+
+    async def portal(self, room_id: str, official: str) -> None:
+        query = "INSERT INTO portal (room_id, number_id, contact, encrypted, official) VALUES ($1, $2, $1, true, $3)"
+        await self.pool.execute(query, room_id, NUMBER, official)
 
     async def causes(self) -> set[str]:
         return {one.cause for one in await self.interruptions.open()}
@@ -107,10 +112,13 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         graph = Cloud(http, sim.url, "v25.0", numbers.token, 1000).graph
         watch = Watch(settings, pool, seal, numbers, pulse, interruptions, alarms, graph, http)
         graph.on_account_problem = watch.account_problem
-        seats: list[tuple[str, str, bool]] = []
+        seats: list[str] = []
 
-        async def seat(room_id: str, user_id: str, present: bool) -> None:
-            seats.append((room_id, user_id, present))
+        async def seat(number_id: str) -> int:
+            seats.append(" ".join(sorted(numbers.officials(number_id))))
+            return behind.pop() if behind else 0
+
+        behind: list[int] = []
 
         office = Administration(settings, pool, seal, numbers, interruptions, alarms, watch, graph, relay, seat)
         desk = Desk(settings, pool, office)
@@ -123,7 +131,7 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         app.add_routes(Linked(settings, interruptions).routes())
         port = free_port()
         await stack.enter_async_context(serving(app, "127.0.0.1", port, patience=5))
-        parts = settings, pool, seal, numbers, relay, pulse, interruptions, alarms, watch, office, desk, gate, seats, http
+        parts = settings, pool, seal, numbers, relay, pulse, interruptions, alarms, watch, office, desk, gate, seats, behind, http
         yield Bureau(*parts, f"http://127.0.0.1:{port}", sim)
 
 
@@ -191,13 +199,21 @@ async def test_a_token_that_whatsapp_refuses_replaces_nothing(bureau: Bureau):
     assert await bureau.interruptions.open() == []
 
 
-async def test_a_colleague_is_seated_in_the_rooms_that_there_are_and_loses_the_seat(bureau: Bureau):
-    await bureau.pool.execute("INSERT INTO portal VALUES ('!een', $1, '316', true)", NUMBER)
+async def test_whenever_its_people_change_a_numbers_rooms_follow(bureau: Bureau):
     await bureau.say(f"collega erbij +31 97 0102 03040 {OTHER}")
     assert bureau.numbers.officials(NUMBER) == {MINISTER, OTHER}
     await bureau.say(f"colleague remove {NUMBER} {OTHER}")
     assert bureau.numbers.officials(NUMBER) == {MINISTER}
-    assert bureau.seats == [("!een", OTHER, True), ("!een", OTHER, False)]
+    await bureau.say(f"wijs toe {NUMBER} {OTHER}")
+    await bureau.say(f"ontkoppel {NUMBER}")
+    assert bureau.seats == [f"{OTHER} {MINISTER}", MINISTER, OTHER, ""]
+
+
+async def test_a_removal_that_is_not_carried_through_in_every_room_is_not_told_as_done(bureau: Bureau):
+    await bureau.office.add_colleague(NUMBER, OTHER, ADMIN)
+    bureau.behind.append(2)
+    assert "in 2 kamer(s) nog niet" in await bureau.say(f"collega weg {NUMBER} {OTHER}")
+    assert bureau.numbers.officials(NUMBER) == {MINISTER}
 
 
 async def test_a_removed_number_is_no_longer_spoken_for(bureau: Bureau):
@@ -450,6 +466,60 @@ async def test_what_failed_is_listed_without_its_content_and_can_be_tried_again(
     assert "is er niet" in await bureau.say("opnieuw in-999")
 
 
+async def test_what_could_not_be_sent_to_a_contact_is_sent_after_all_by_name_only(bureau: Bureau):
+    await bureau.relay.take_out([{"event_id": f"${word}", "room_id": "!een", "body": word} for word in ("oud", "ander")])
+    await bureau.pool.execute("UPDATE outbox SET state = 'failed', problem = 'het nummer is gepauzeerd'")
+    [other, old] = sorted((row["item"] for row in (await bureau.ask("/failed"))["failed"]), reverse=True)
+    assert await bureau.say("opnieuw") == "0 keer opnieuw in de wachtrij gezet."
+    assert await bureau.ask("/failed/retry", {}) == {"done": 0}
+    assert {row["state"] for row in await bureau.pool.fetch("SELECT state FROM outbox")} == {"failed"}
+    assert await bureau.say(f"opnieuw {old}") == "1 keer opnieuw in de wachtrij gezet."
+    states = [row["state"] for row in await bureau.pool.fetch("SELECT state FROM outbox ORDER BY id")]
+    assert (states, other) == (["waiting", "failed"], "out-2")
+
+
+async def test_what_the_room_was_told_of_and_is_final_rings_no_longer_and_is_not_told_again(bureau: Bureau):
+    for word in ("reactie", "raar"):
+        await bureau.relay.take_in([(f"message|{NUMBER}|{word}|1", f"{NUMBER}|316", {"text": word})])
+    await bureau.pool.execute("UPDATE inbox SET state = 'kept', problem = 'het bericht is er niet'")
+    await bureau.relay.carried(NUMBER, "reactie|1", "!een", "$notice")
+    await bureau.watch.look()
+    assert [(alarm.kind, alarm.count) for alarm in await bureau.alarms.open()] == [("poison", 1)]
+    assert await bureau.say("opnieuw") == "1 keer opnieuw in de wachtrij gezet."
+    assert [row["state"] for row in await bureau.pool.fetch("SELECT state FROM inbox ORDER BY id")] == ["kept", "waiting"]
+    assert await bureau.relay.event_of(NUMBER, "reactie|1") == "$notice"
+    assert await bureau.alarms.open() == []
+    assert await bureau.say("opnieuw in-1") == "1 keer opnieuw in de wachtrij gezet."  # an admin who means it
+    assert await bureau.relay.event_of(NUMBER, "reactie|1") is None
+
+
+async def test_what_failed_is_as_much_wherever_it_is_told(bureau: Bureau):
+    words = ("mislukt", "raar", "verteld", "niets", "vergeten", "wacht")
+    await bureau.relay.take_in([(f"message|{NUMBER}|{word}", f"{NUMBER}|316", {}) for word in words])
+    await bureau.relay.take_out([{"event_id": f"${word}", "room_id": "!een"} for word in ("mislukt", "vergeten", "gedaan")])
+    await bureau.relay.carried(NUMBER, "verteld", "!een", "$notice")
+    await bureau.pool.execute("UPDATE inbox SET state = 'kept', problem = 'x' WHERE id <> 6")
+    await bureau.pool.execute("UPDATE inbox SET problem = NULL WHERE id = 4")
+    await bureau.pool.execute("UPDATE inbox SET state = 'failed' WHERE id IN (1, 5)")
+    await bureau.pool.execute("UPDATE outbox SET state = 'failed', problem = 'x' WHERE id < 3")
+    for table in ("inbox", "outbox"):
+        await bureau.pool.execute(f"UPDATE {table} SET sealed = NULL WHERE {table}::text ~ 'vergeten'")
+    for raw in (b"a", b"b"):
+        await bureau.relay.reject(raw, "no changes", [""])
+    await bureau.pool.execute("UPDATE rejected SET retried_at = now() WHERE id = 1")
+    await bureau.watch.look()
+    listed = [row["item"] for row in (await bureau.ask("/failed"))["failed"]]
+    assert sorted(listed) == ["delivery-2", "in-1", "in-2", "out-1"]
+    told = await bureau.relay.counts()
+    assert told == (await bureau.ask("/health"))["waiting"]
+    assert told == {
+        "in_waiting": 1, "in_not_understood": 1, "in_failed": 1, "out_waiting": 1, "out_failed": 1, "deliveries_rejected": 1,
+    }  # fmt: skip
+    assert {alarm.kind: alarm.count for alarm in await bureau.alarms.open()} == {"poison": 2, "rejected-delivery": 1}
+    assert [await bureau.office.retry(item) for item in ("in-1", "in-2", "out-1")] == [1, 1, 1]
+    assert await bureau.office.retry() == 0
+
+
 async def test_what_came_for_an_unknown_number_is_carried_over_once_it_is_assigned(bureau: Bureau):
     await bureau.second_account()
     await bureau.office.connect("200", "token-twee", "", "", ADMIN)
@@ -461,19 +531,36 @@ async def test_what_came_for_an_unknown_number_is_carried_over_once_it_is_assign
     assert await bureau.alarms.open() == []
 
 
+async def test_what_came_for_a_former_official_is_not_carried_over_when_the_number_is_assigned_again(bureau: Bureau):
+    await bureau.relay.take_in([(f"message|{NUMBER}|w{n}", f"{NUMBER}|316", {}) for n in (1, 2)])
+    await bureau.pool.execute("UPDATE inbox SET state = 'failed', problem = 'kon niet'")
+    await bureau.pool.execute("UPDATE assignment SET valid_from = now() - interval '9 days'")
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() - interval '3 days' WHERE dedupe LIKE '%w1'")
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() - interval '1 day' WHERE dedupe LIKE '%w2'")  # nobody's
+    await bureau.office.remove(NUMBER, ADMIN)
+    await bureau.pool.execute("UPDATE assignment SET valid_until = now() - interval '2 days'")
+    await bureau.office.assign(NUMBER, OTHER, ADMIN)
+    assert await bureau.pool.fetchval("SELECT count(*) FROM inbox WHERE state = 'waiting'") == 0
+    await bureau.pool.execute("UPDATE inbox SET arrived_at = now() + interval '1 second' WHERE dedupe LIKE '%w2'")
+    await bureau.office.retry_unknown(NUMBER)
+    assert await bureau.pool.fetch("SELECT dedupe FROM inbox WHERE state = 'waiting'") == [(f"message|{NUMBER}|w2",)]
+
+
 async def test_a_delivery_set_aside_is_taken_after_all_when_an_admin_says_so(bureau: Bureau):
     told = {"from": "316", "id": "w9", "type": "text", "timestamp": "1700000000", "text": {"body": "oud"}}
     value = {"metadata": {"phone_number_id": NUMBER}, "messages": [told]}
     raw = json.dumps({"entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]}).encode()
-    await bureau.relay.reject(raw, "older than bridge.replay_days")
-    await bureau.relay.reject(b"{", "JSONDecodeError")
-    await bureau.relay.reject(raw.replace(b"w9", b"w10"), "of another account than its signer's")
+    await bureau.relay.reject(raw, "older than bridge.replay_days", [""])
+    await bureau.relay.reject(b"{", "JSONDecodeError", [""])
+    await bureau.relay.reject(raw.replace(b"w9", b"w10"), "of another account than its signer's", ["B"])
     await bureau.watch.look()
     assert [alarm.count for alarm in await bureau.alarms.open()] == [3]
-    assert "2 " in await bureau.say("opnieuw")
+    assert "1 " in await bureau.say("opnieuw")
     assert [row["dedupe"] for row in await bureau.pool.fetch("SELECT dedupe FROM inbox")] == [f"message|{NUMBER}|w9"]
-    assert [alarm.count for alarm in await bureau.alarms.open()] == [1]  # another account's word: by name only
-    [foreign] = (await bureau.ask("/failed"))["failed"]
+    # What can't be read stays; another account's word is taken by name only.
+    assert [alarm.count for alarm in await bureau.alarms.open()] == [2]
+    [foreign, unread] = (await bureau.ask("/failed"))["failed"]
+    assert "is er niet" in await bureau.say(f"opnieuw {unread['item']}")
     await bureau.say(f"retry {foreign['item']}")
     assert await bureau.pool.fetchval("SELECT count(*) FROM inbox") == 2
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from mautrix.errors import MatrixRequestError
 from mautrix.util.async_db import Database
 
 from bridge.accounts import Accounts
@@ -23,9 +26,11 @@ from bridge.arriving.meeting import Meeting
 from bridge.arriving.missing import MissingFiles
 from bridge.arriving.persons import Persons
 from bridge.arriving.rendering import SOURCE
-from bridge.network import ContactSynced, GroupChanged, Media, NetworkError, NotYet
+from bridge.network import ContactSynced, GroupChanged, Media, NetworkError, NotUnderstood, NotYet
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
+from bridge.office import assigning
+from bridge.office.alarm import Alarms
 from bridge.portal.portal import Portals
 from bridge.relay.relay import Relay
 from bridge.sealing import Seal
@@ -60,6 +65,9 @@ class Half:
     whatsapp: WhatsApp
     arriving: Arriving
     late: MissingFiles
+    numbers: Numbers
+    seal: Seal
+    portals: Portals
     count: int = 0
     changes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -87,6 +95,13 @@ class Half:
         await self.tell(messages=[message], contacts=[person], number=number)
         return message["id"]
 
+    async def give(self, official: str, number: str = "106") -> None:
+        """The number is another official's from now on."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await assigning.give(connection, number, official, "test")
+            await connection.execute(assigning.CLOSE_PORTALS, number)
+        await self.numbers.load(self.pool, self.seal)
+
     @property
     def rooms(self) -> list[Room]:
         return list(self.matrix.rooms.values())
@@ -110,13 +125,26 @@ async def half(bridge_url: str, tmp_path) -> AsyncIterator[Half]:
         meeting = Meeting(settings, served, accounts, portals, persons, ghosts, book)
         handlers: dict[type, Any] = {
             GroupChanged: Groups(served, accounts, portals, persons, ghosts, meeting, files).carry,
-            ContactSynced: Contacts(book, meeting).carry,
+            ContactSynced: Contacts(served, book, meeting).carry,
         }
         relay = Relay(pool, seal)
         arriving = Arriving(settings, served, accounts, portals, relay, whatsapp, meeting, files, late, handlers)
         await accounts.bot.register()
-        yield Half(pool, matrix, whatsapp, arriving, late)
+        await assigning.take_over(pool, settings.numbers, "")
+        await served.load(pool, seal)
+        yield Half(pool, matrix, whatsapp, arriving, late, served, seal, portals)
         await accounts.close()
+
+
+def later() -> str:
+    """A time after all that happened, as WhatsApp writes it."""
+    return str(int(time.time()) + 1)
+
+
+def officials(room: Room) -> set[str]:
+    """Whose room it is by what it says of itself and by who is in it."""
+    there = {key for kind, key in room.state if kind == "m.room.member" and not key.startswith("@whatsapp")}
+    return there | {room.state["m.bridge", "x/griffier-whatsapp"]["nl.griffier.official"]}
 
 
 def echo(half: Half, contact: str, message: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +171,159 @@ async def test_a_conversation_is_one_private_room_that_says_what_it_is(half):
     assert [event["ts"] for event in room.events] == [str((START + n) * 1000) for n in (1, 2)]
 
 
+async def test_a_room_in_the_making_when_its_number_is_given_away_is_never_the_next_officials(half):
+    async def meanwhile() -> int:
+        half.matrix.made = None
+        await half.give(OTHER)
+        return 200
+
+    half.matrix.made = meanwhile
+    await half.text("31611", "aan de eerste")
+    await half.text("31611", "aan de tweede", timestamp=later())
+    first, second = half.rooms
+    assert (officials(first), officials(second)) == ({MINISTER}, {OTHER})
+    assert second.said() == ["aan de tweede"]
+    assert await half.pool.fetch("SELECT room_id FROM portal WHERE closed_at IS NULL") == [("!1:x",)]
+
+
+async def test_a_room_made_before_a_crash_is_used_again_but_not_for_another_official(half):
+    async def crash() -> int:
+        return 500
+
+    half.matrix.made = crash
+    with pytest.raises(MatrixRequestError):
+        await half.text("31611", "een")
+    half.matrix.made = None
+    await half.text("31611", "een")
+    assert (len(half.rooms), half.rooms[0].said()) == (1, ["een"])
+    half.matrix.made = crash
+    with pytest.raises(MatrixRequestError):
+        await half.text("31622", "twee")
+    half.matrix.made = None
+    await half.give(OTHER)
+    await half.text("31622", "aan een ander", timestamp=later())
+    assert (len(half.rooms), officials(half.rooms[1]), officials(half.rooms[2])) == (3, {MINISTER}, {OTHER})
+    assert half.rooms[2].said() == ["aan een ander"]
+
+
+async def test_a_room_that_somebody_else_has_made_is_never_taken_for_one_of_the_bridges(half):
+    await half.text("31611", "een")
+    [room] = half.rooms
+    planted = half.matrix.rooms["!kwaad:x"] = Room(dict(room.state), maker="@kwaad:x")
+    await half.pool.execute("DELETE FROM portal")
+    del half.matrix.rooms["!0:x"]
+    await half.pool.execute("INSERT INTO portal_begun VALUES ('106', '31611')")
+    await half.text("31611", "twee")
+    assert (planted.said(), half.rooms[1].said()) == ([], ["twee"])
+
+
+async def test_what_was_said_to_a_former_official_goes_to_their_room_and_never_to_the_next_ones(half):
+    await half.text("31611", "aan de minister")
+    await half.give(OTHER)
+    await half.text("31611", "aan de opvolger", timestamp=later())
+    await half.text("31611", "nog aan de minister")
+    await half.text("31622", "ook aan de minister")
+    typed = echo(half, "31611", {"type": "text", "text": {"body": "door de minister getypt"}})
+    await half.tell("smb_message_echoes", message_echoes=[typed])
+    first, second, third = half.rooms
+    said = "Minister De Vries (via telefoon): door de minister getypt"
+    assert (first.said(), officials(first)) == (["aan de minister", "nog aan de minister", said], {MINISTER})
+    assert (second.said(), officials(second)) == (["aan de opvolger"], {OTHER})
+    assert (third.said(), officials(third)) == (["ook aan de minister"], {MINISTER})
+    assert {event["content"][SOURCE]["official"] for event in (*first.events, *third.events)} == {MINISTER}
+    assert first.events[-1]["content"]["com.beeper.per_message_profile"]["id"] == MINISTER
+    assert await half.pool.fetch("SELECT room_id FROM portal WHERE closed_at IS NULL") == [("!1:x",)]
+    await half.text("31622", "aan de opvolger", timestamp=later())
+    assert await half.pool.fetchval("SELECT contact FROM portal WHERE closed_at IS NULL AND room_id <> '!1:x'") == "31622"
+
+
+async def test_what_was_said_while_the_number_was_nobodys_is_kept(half):
+    await half.pool.execute("UPDATE assignment SET valid_from = now() - interval '9 days'")
+    await half.pool.execute("UPDATE assignment SET valid_until = now() - interval '2 days' WHERE number_id = '106'")
+    await half.give(OTHER)
+    day_before = str(int(time.time()) - 86_400)
+    with pytest.raises(NotUnderstood, match="nobody's"):
+        await half.text("31611", "aan niemand", timestamp=day_before)
+    assert half.rooms == []
+
+
+async def test_a_group_of_a_former_official_is_not_the_next_ones(half):
+    in_group = {"type": "text", "text": {"body": "in de groep"}, "group_id": "Y2Fw"}
+    await half.tell(messages=[half.said("31611", in_group)])
+    await half.give(OTHER)
+    await half.tell(messages=[half.said("31611", in_group, timestamp=later())])
+    await half.tell(messages=[half.said("31611", in_group)])
+    assert [(officials(room), len(room.said())) for room in half.rooms] == [({MINISTER}, 2), ({OTHER}, 1)]
+
+
+async def test_an_official_is_invited_to_a_room_only_once_it_is_known_as_a_conversation(half):
+    known: list[int] = []
+
+    async def busy(move: str) -> int:
+        known.append(await half.pool.fetchval("SELECT count(*) FROM portal"))
+        return 500
+
+    half.matrix.moved = busy
+    with pytest.raises(MatrixRequestError):
+        await half.text("31611", "een")
+    half.matrix.moved = None
+    await half.text("31611", "een")
+    [room] = half.rooms
+    assert (known, room.said(), MINISTER in officials(room)) == ([1], ["een"], True)
+    assert room.state["m.room.member", MINISTER] == {"membership": "invite"}
+
+
+async def test_who_may_no_longer_be_in_a_room_is_out_of_it_however_often_it_takes(half):
+    await half.text("31611", "een")
+    await half.text("31622", "twee")
+    await half.pool.execute("UPDATE portal SET closed_at = now() WHERE room_id = '!1:x'")
+    seating, stop = half.portals.seating, asyncio.Event()
+    await assigning.add_colleague(half.pool, "106", OTHER, "test")
+    await half.numbers.load(half.pool, half.seal)
+    assert await seating.of_number("106") == 0
+    assert [OTHER in officials(room) for room in half.rooms] == [True, False]
+    for room in half.rooms:
+        room.member(OTHER, "join")
+        room.member("@archief:x", "join")
+    await assigning.remove_colleague(half.pool, "106", OTHER, "test")
+    await half.numbers.load(half.pool, half.seal)
+    busy = [429, 500, 200, 500]
+
+    async def moved(move: str) -> int:
+        return busy.pop() if busy else 200
+
+    half.matrix.moved = moved
+    assert await seating.of_number("106") == 1
+    half.matrix.moved = None
+    running = asyncio.create_task(seating.run(stop))  # as after a restart: every room is looked at
+    async with asyncio.timeout(5):
+        while any(room.state["m.room.member", OTHER] != {"membership": "leave"} for room in half.rooms):  # noqa: ASYNC110 - a homeserver
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
+    assert all({MINISTER, "@archief:x"} <= {key for _, key in room.state} for room in half.rooms)
+    assert half.rooms[0].by[OTHER] == BOT
+
+
+async def test_an_official_who_leaves_is_asked_back_once_a_day_and_that_is_said(half):
+    alarms = half.portals.seating.alarms = Alarms(half.pool)
+    await half.text("31611", "een")
+    [room] = half.rooms
+    for again in ("invite", "leave"):
+        room.member(MINISTER, "leave")
+        await half.portals.seating.bring("!0:x")
+        assert room.state["m.room.member", MINISTER] == {"membership": again}
+        assert [alarm.kind for alarm in await alarms.open()] == ["seat"]
+    room.member(MINISTER, "join")
+    await half.portals.seating.bring("!0:x")
+    assert await alarms.open() == []
+
+
+async def test_nobody_but_the_bridge_invites_to_a_conversation(half):
+    await half.text("31611", "een")
+    assert half.rooms[0].state["m.room.power_levels", ""]["invite"] == 50
+
+
 async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_anothers(half):
     await half.text("31611", "hoi")
     await half.text("31611", "hallo", number="107")
@@ -152,6 +333,23 @@ async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_ano
     await half.text("31611", "nieuwe naam", name="Sam Bos", number="107")
     assert [room.state["m.room.name", ""]["name"] for room in half.rooms] == ["Kapper (WhatsApp)", "Sam Bos (WhatsApp)"]
     assert half.matrix.profiles["@whatsapp_31611:x"]["displayname"] == "Sam Bos (WA)"
+
+
+async def test_how_a_former_official_wrote_somebody_down_is_not_the_next_ones_to_see(half):
+    async def written(name: str, contact: str) -> None:
+        entry = {"type": "contact", "action": "add", "contact": {"full_name": name, "phone_number": contact}}
+        await half.tell("smb_app_state_sync", state_sync=[entry | {"metadata": {"timestamp": str(START)}}])
+
+    await written("Geliefde", "31611")
+    await half.text("31611", "hoi")
+    await half.give("@nieuw:x")
+    assert await half.pool.fetchval("SELECT count(*) FROM address_book") == 0
+    await half.text("31611", "hoi", timestamp=later())
+    await written("Burger", "31622")
+    await half.text("31622", "hoi", timestamp=later())
+    await half.text("31622", "nog aan de eerste")
+    names = [room.state["m.room.name", ""]["name"] for room in half.rooms]
+    assert names == ["Geliefde (WhatsApp)", "Sam (WhatsApp)", "Burger (WhatsApp)", "Sam (WhatsApp)"]
 
 
 async def test_another_number_goes_on_in_the_same_room_under_the_same_ghost(half):
@@ -193,6 +391,20 @@ async def test_two_who_prove_to_be_one_go_on_in_the_older_room_and_nothing_is_lo
     assert older.said()[-1] == "verder"
     await half.tell(messages=[half.said("31611", {"type": "reaction", "reaction": {"message_id": in_newer, "emoji": "👍"}})])
     assert older.said()[-1].startswith("Reageerde met 👍")
+
+
+async def test_two_who_prove_to_be_one_in_a_group_are_told_so_in_their_own_rooms(half):
+    alone = {"id": "wamid.id", "timestamp": str(START), "from_user_id": "NL.1", "type": "text", "text": {"body": "zonder nummer"}}
+    await half.tell(messages=[alone], contacts=[{"user_id": "NL.1", "profile": {"name": "Bo"}}])
+    await half.text("31611", "met nummer", name="Bo")
+    await half.text("31611", "allebei", name="Bo", from_user_id="NL.1", group_id="Y2Fw")
+    older, newer, group = half.rooms
+    assert group.said() == ["allebei"]
+    assert "!0:x" in newer.said()[-1]
+    assert "!1:x" in older.said()[-1]
+    assert newer.state["m.room.tombstone", ""]["replacement_room"] == "!0:x"
+    await half.text("31611", "verder", name="Bo")
+    assert older.said()[-1] == "verder"
 
 
 async def test_what_is_typed_on_the_phone_is_the_officials_and_can_change_what_they_said_in_matrix(half):

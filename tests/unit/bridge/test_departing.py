@@ -21,6 +21,7 @@ from bridge.departing.departing import Departing
 from bridge.departing.holding import Holding
 from bridge.departing.notices import Notices
 from bridge.departing.opening import Opening
+from bridge.departing.own import Own
 from bridge.departing.receipts import STATUS, Reading, Receipts
 from bridge.departing.templates import Offers
 from bridge.departing.window import Window
@@ -73,6 +74,11 @@ class Matrix:
     def states(self) -> list[str]:
         return [content["nl.griffier.delivery"]["state"] for kind, content in self.said.values() if kind == STATUS]
 
+    def told_of(self, event_id: str) -> list[str]:
+        """What was said of one event, in its order."""
+        told = [content for kind, content in self.said.values() if kind == STATUS]
+        return [one["nl.griffier.delivery"]["state"] for one in told if one["m.relates_to"]["event_id"] == event_id]
+
 
 @dataclass
 class Bridge:
@@ -87,6 +93,7 @@ class Bridge:
     receipts: Receipts
     holding: Holding
     reading: Reading
+    own: Own
     problems: list[int] = field(default_factory=list)
     taken: int = 0
     count: int = 0
@@ -151,12 +158,13 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
 
         receipts = Receipts(pool, matrix, relay, cloud, notices, holding, window, ghost)  # type: ignore[arg-type]
         reading = Reading(pool, cloud, matrix)  # type: ignore[arg-type]
+        own = Own(relay, matrix, puppets=False)  # type: ignore[arg-type]
         numbers = SimpleNamespace(officials=lambda _: {MINISTER}, once_officials=lambda _: set(), display=lambda _: "+31 97")
         departing = Departing(
             pool, numbers, matrix, matrix, relay, cloud, Opening(matrix, matrix),  # type: ignore[arg-type]
-            window, notices, offers, holding, receipts, reading,
+            window, notices, offers, holding, receipts, reading, own,
         )  # fmt: skip
-        made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading)
+        made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading, own)
 
         async def note(number_id: str, code: int, text: str) -> None:
             made.problems.append(code)
@@ -308,12 +316,35 @@ async def test_nobody_can_pretend_to_have_read_or_speak_for_the_official(bridge)
 
 
 async def test_what_the_official_typed_on_the_phone_is_not_sent_back(bridge):
+    bridge.own.puppets = True
+    await bridge.relay.carried(NUMBER, "wamid.telefoon", ROOM, "$e1")
     await bridge.text("al verstuurd", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
     target = await bridge.text("goed?")
+    await bridge.relay.carried(NUMBER, "wamid.duim", ROOM, "$e3")
     relation = {"rel_type": "m.annotation", "event_id": target, "key": "👍"}
     await bridge.say({"m.relates_to": relation, "nl.griffier.source": {}}, "m.reaction")
     await bridge.say({"redacts": target, "nl.griffier.source": {}}, "m.room.redaction")
     assert [item["type"] for item in await bridge.sent()] == ["text"]
+    assert bridge.matrix.notices == []
+
+
+async def test_a_client_that_marks_a_message_as_typed_on_the_phone_is_told_that_it_was_not_sent(bridge):
+    await bridge.text("stiekem", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
+    await bridge.text("ook", **{"nl.griffier.source": {"from_phone": True}})
+    assert await bridge.sent() == []
+    assert ["de brug heeft het niet geplaatst" in told for told in bridge.matrix.notices] == [True, True]
+
+
+async def test_what_the_bridge_has_not_noted_yet_as_its_own_waits_until_it_has_and_holds_nothing_up(bridge):
+    bridge.own.puppets = True
+    event_id = await bridge.text("van de telefoon", **{"fi.mau.double_puppet_source": "griffier-whatsapp"})
+    await bridge.text("uit Matrix")
+    assert await bridge.state(event_id) == "aside"
+    await bridge.relay.carried(NUMBER, "wamid.telefoon", ROOM, event_id)
+    async with asyncio.timeout(5):
+        while await bridge.state(event_id) != "kept":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert [item["text"]["body"] for item in await bridge.sent()] == ["uit Matrix"]
     assert bridge.matrix.notices == []
 
 
@@ -344,7 +375,7 @@ async def test_delivered_and_read_are_shown_once_whatever_the_order(bridge):
     event_id = await bridge.text("komt het aan?")
     await bridge.webhooks()
     states = bridge.matrix.states
-    assert states == sorted(set(states), key=["delivered", "read"].index)
+    assert states == sorted(set(states), key=["sent", "delivered", "read"].index)
     assert states[-1] == "read"
     [shown] = [
         content
@@ -357,6 +388,52 @@ async def test_delivered_and_read_are_shown_once_whatever_the_order(bridge):
     assert [path.endswith(f"{ROOM}/receipt/m.read/{event_id}") for path in reads] == [True]
 
 
+async def test_what_whatsapp_took_is_told_as_sent_once_and_not_before(bridge):
+    await bridge.sim.ask("/sim/knobs", {"duplicates": 1.0, "receipts": "sent"})
+    event_id, long = await bridge.text("onderweg"), await bridge.text("woord " * 2000)
+    assert bridge.matrix.states == []
+    await bridge.webhooks()
+    assert [bridge.matrix.told_of(each) for each in (event_id, long)] == [["sent"], ["sent"]]
+    assert not any("delivered_to_users" in content for kind, content in bridge.matrix.said.values() if kind == STATUS)
+
+
+async def test_whatever_does_not_reach_whatsapp_is_told_beside_the_message_with_why(bridge):
+    zipped = {"msgtype": "m.file", "body": "stukken.zip", "url": "mxc://x/z", "info": {"mimetype": "application/zip"}}
+    bridge.matrix.files["mxc://x/z"] = b"PK\3\4"
+    strange = {"m.relates_to": {"rel_type": "m.annotation", "event_id": "$elders", "key": "👍"}}
+    failed = [
+        await bridge.say(zipped),
+        await bridge.say({"msgtype": "m.image", "body": "weg", "url": 5}),
+        await bridge.say({"call_id": "1"}, "m.call.invite"),
+        await bridge.say({"call_id": "2"}, "m.call.invite"),  # the room is told once a day; the archive each time
+        await bridge.say(strange, "m.reaction"),
+        await bridge.text("!sjabloon bestaat_niet"),
+    ]
+    await bridge.departing.not_sent({"type": "m.room.message", "event_id": "$p", "room_id": ROOM, "content": {}}, "gepauzeerd")
+    assert [bridge.matrix.told_of(each) for each in (*failed, "$p")] == [["failed"]] * 7
+    assert all(content["message"] for kind, content in bridge.matrix.said.values() if kind == STATUS)
+
+
+async def test_what_is_not_meant_for_whatsapp_is_told_to_have_stayed(bridge):
+    await close(bridge)
+    held, kept = await bridge.text("toch maar niet"), await bridge.text("wel")
+    stayed = [
+        await bridge.text("!sjabloon"),
+        await bridge.text("!sjabloon 1 de minister | vrijdag"),
+        await bridge.text("!verstuur"),
+        await bridge.say({"msgtype": "m.notice", "body": "van een bot"}),
+    ]
+    await bridge.say({"redacts": held}, "m.room.redaction")
+    assert [bridge.matrix.told_of(each)[0] for each in stayed] == ["stayed"] * 4
+    assert [bridge.matrix.told_of(each) for each in (held, kept)] == [["failed", "stayed"], ["failed"]]
+    await bridge.webhooks()
+    [shown] = await bridge.pool.fetch("SELECT shown FROM carried WHERE event_id = $1", stayed[1])
+    assert bridge.matrix.told_of(shown["shown"])[-1] == "read"
+    assert bridge.matrix.told_of(stayed[1]) == ["stayed"]
+    await bridge.say({"body": "x"}, "m.key.verification.start")
+    assert bridge.matrix.told_of("$e7") == []
+
+
 async def test_a_refusal_is_shown_on_the_message_in_plain_words(bridge):
     await bridge.sim.ask("/sim/faults", {"on": "send", "how": "answer", "code": 131026})
     event_id = await bridge.text("ben je daar?")
@@ -366,6 +443,7 @@ async def test_a_refusal_is_shown_on_the_message_in_plain_words(bridge):
     assert "niet bij WhatsApp aangekomen: WhatsApp kan het niet bezorgen" in bridge.matrix.notices[0]
     assert "something is wrong with the payment" in bridge.matrix.notices[1]
     told = [content for kind, content in bridge.matrix.said.values() if kind == STATUS]
+    told = [one for one in told if one["status"] != "SUCCESS"]
     assert [(one["status"], one["nl.griffier.delivery"]["code"]) for one in told] == [
         ("FAIL_PERMANENT", 131026),
         ("FAIL_PERMANENT", 131042),
@@ -410,6 +488,9 @@ async def test_outside_the_window_templates_are_offered_and_one_is_sent_from_the
     second = await bridge.text("hallo?")
     assert await bridge.sent() == []
     assert [await bridge.state(event) for event in (first, second)] == ["held", "held"]
+    refused = [content["nl.griffier.delivery"] for kind, content in bridge.matrix.said.values() if kind == STATUS]
+    assert [one["code"] for one in refused] == [131047, 131047]
+    assert not any("recipient" in one for one in refused), "it holds for all, whoever gets it later"
     offer, short = bridge.matrix.notices
     assert "1️⃣ afspraak (nl)" in offer
     assert offer.index("gesprek_hervatten (nl)") < offer.index("gesprek_hervatten (en)")
@@ -543,7 +624,8 @@ async def test_a_group_gets_text_and_is_told_of_by_each_participant(bridge):
     assert (sent["recipient_type"], sent["to"]) == ("group", group["id"])
     assert "in WhatsApp-groepen kan de brug alleen tekst" in bridge.matrix.notices[0]
     await bridge.webhooks()
-    recipients = {content["nl.griffier.delivery"]["recipient"] for kind, content in bridge.matrix.said.values() if kind == STATUS}
+    told = [content["nl.griffier.delivery"] for kind, content in bridge.matrix.said.values() if kind == STATUS]
+    recipients = {one.get("recipient") for one in told}
     assert {CONTACT, "31600000102"} <= recipients
 
 

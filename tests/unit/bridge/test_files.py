@@ -152,17 +152,18 @@ async def test_that_whatsapp_is_away_uses_up_no_attempts_and_history_waits_for_w
 
 
 @pytest.mark.postgres
-async def test_an_address_book_is_sealed_and_each_numbers_own(pool):
+async def test_an_address_book_is_sealed_and_each_officials_own(pool):
     book = AddressBook(pool, SEAL)
     later, earlier = datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
-    assert await book.name("106", "31611") == ""
-    await book.keep(ContactSynced("106", "31611", "Kapper", removed=False, at=later))
-    await book.keep(ContactSynced("106", "31611", "Te laat", removed=False, at=earlier))
-    assert await book.name("106", "31611") == "Kapper"
-    assert await book.name("107", "31611") == ""
+    assert await book.name("106", "31611", "@minister:x") == ""
+    await book.keep(ContactSynced("106", "31611", "Kapper", removed=False, at=later), "@minister:x")
+    await book.keep(ContactSynced("106", "31611", "Te laat", removed=False, at=earlier), "@minister:x")
+    assert await book.name("106", "31611", "@minister:x") == "Kapper"
+    assert await book.name("107", "31611", "@minister:x") == ""
+    assert await book.name("106", "31611", "@ander:x") == ""
     assert b"Kapper" not in await pool.fetchval("SELECT sealed FROM address_book")
-    await book.keep(ContactSynced("106", "31611", "", removed=True, at=later))
-    assert await book.name("106", "31611") == ""
+    await book.keep(ContactSynced("106", "31611", "", removed=True, at=later), "@minister:x")
+    assert await book.name("106", "31611", "@minister:x") == ""
 
 
 def test_pictures_and_recordings_tell_their_size():

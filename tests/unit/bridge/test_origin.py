@@ -12,9 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.network import NotUnderstood
+from bridge.network.cloud import Cloud
+from bridge.network.cloud.delivery import split
+from bridge.network.cloud.parts import number_of
 from bridge.numbers import Account, Number, Numbers
 from bridge.origin import caller, newest, signed_by, sort_out, within
 from bridge.settings import Bridge
+
+CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", str, 1)  # type: ignore[arg-type]
 
 
 def numbers(**more) -> Numbers:
@@ -33,19 +39,19 @@ def body(*entries: tuple[str, list[dict]]) -> dict:
 
 
 def test_an_account_speaks_for_its_own_number():
-    told = sort_out(body(("A", [change("1")])), numbers(), frozenset({"sa"}))
+    told = sort_out(body(("A", [change("1")])), numbers(), frozenset({"A"}))
     assert (told.served, told.foreign) == ({"1"}, [])
 
 
 @pytest.mark.parametrize(
     ("waba_id", "number", "signer"),
     [
-        ("A", "2", "sa"),  # its own name, another's number
-        ("B", "2", "sa"),  # another's name and number
-        ("B", "1", "sa"),  # its own number under another's name
-        ("A", "1", "sb"),
-        ("B", "999", "sa"),  # a number that nobody knows, under another's name
-        ("X", "1", "sa"),  # a name that nobody knows
+        ("A", "2", "A"),  # its own name, another's number
+        ("B", "2", "A"),  # another's name and number
+        ("B", "1", "A"),  # its own number under another's name
+        ("A", "1", "B"),
+        ("B", "999", "A"),  # a number that nobody knows, under another's name
+        ("X", "1", "A"),  # a name that nobody knows
     ],
 )
 def test_an_account_cannot_speak_for_another(waba_id, number, signer):
@@ -55,22 +61,51 @@ def test_an_account_cannot_speak_for_another(waba_id, number, signer):
     assert told.foreign == [{"id": waba_id, "changes": [change(number)]}]
 
 
+@pytest.mark.parametrize("value", [{"phone_number_id": "1"}, {"phone_number_id": 1}, {"metadata": {}, "phone_number_id": "1"}])
+def test_an_account_cannot_tell_what_became_of_anothers_number(value):
+    told = {"field": "account_update", "value": value | {"event": "PARTNER_REMOVED"}}
+    assert sort_out(body(("B", [told])), numbers(), frozenset({"B"})).foreign
+    assert sort_out(body(("A", [told])), numbers(), frozenset({"A"})).served == {"1"}
+
+
+def test_of_the_account_without_a_name_only_its_own_signer_tells():
+    made = numbers()
+    made._accounts[""] = Account("")
+    told = {"field": "account_update", "value": {"event": "PARTNER_REMOVED"}}
+    assert sort_out(body(("X", [told])), made, frozenset({"B"})).foreign
+    assert not sort_out(body(("X", [told])), made, frozenset({""})).foreign
+    assert not sort_out(body(("B", [told])), made, frozenset({"B"})).foreign
+
+
 def test_what_is_foreign_in_a_delivery_leaves_its_neighbours_alone():
-    told = sort_out(body(("A", [change("1"), change("2")]), ("B", [change("2")])), numbers(), frozenset({"sa"}))
+    told = sort_out(body(("A", [change("1"), change("2")]), ("B", [change("2")])), numbers(), frozenset({"A"}))
     assert told.body["entry"] == [{"id": "A", "changes": [change("1")]}]
     assert [entry["id"] for entry in told.foreign] == ["A", "B"]
 
 
 def test_a_number_that_we_do_not_serve_is_named():
-    assert sort_out(body(("A", [change("77")])), numbers(), frozenset({"sa"})).unknown == {"77"}
+    assert sort_out(body(("A", [change("77")])), numbers(), frozenset({"A"})).unknown == {"77"}
 
 
 def test_the_settings_files_account_needs_no_name_but_takes_no_others():
     made = Numbers(Bridge(app_secret="own", numbers=[{"id": "1", "display_phone_number": "+31", "official": "@a:x"}]))
-    assert sort_out(body(("ANY", [change("1")])), made, frozenset({"own"})).served == {"1"}
-    assert sort_out({"entry": [{"changes": [change("1")]}]}, made, frozenset({"own"})).served == {"1"}
+    assert sort_out(body(("ANY", [change("1")])), made, frozenset({""})).served == {"1"}
+    assert sort_out({"entry": [{"changes": [change("1")]}]}, made, frozenset({""})).served == {"1"}
     made._accounts["B"] = Account("B", app_secret="sb")
-    assert sort_out(body(("B", [change("1")])), made, frozenset({"sb"})).foreign
+    assert sort_out(body(("B", [change("1")])), made, frozenset({"B"})).foreign
+
+
+def test_a_number_of_no_known_account_is_spoken_for_by_nobody_but_the_only_account_there_is():
+    made = numbers()
+    made._by_id["3"] = Number("3", "+31 3", "@c:x", "")  # added before bridge.waba_id was set
+    for waba_id in ("A", "B", "X", ""):
+        for signer in ("A", "B", ""):
+            told = sort_out(body((waba_id, [change("3")])), made, frozenset({signer}))
+            assert (told.served, told.unknown, len(told.foreign)) == (set(), set(), 1)
+    del made._accounts["B"]
+    assert sort_out(body(("A", [change("3")])), made, frozenset({"A"})).served == {"3"}
+    assert sort_out(body(("A", [change("3")])), made, frozenset({""})).foreign
+    assert sort_out(body(("X", [change("3")])), made, frozenset({"A"})).foreign
 
 
 def test_a_number_uses_its_own_accounts_token_only():
@@ -87,14 +122,18 @@ def test_a_number_uses_its_own_accounts_token_only():
     assert "'a'" not in repr(made.accounts())
 
 
-def test_a_signature_tells_which_secret_made_it():
-    raw = b'{"entry": []}'
+def test_a_signature_tells_whose_secret_made_it():
+    raw, made = b'{"entry": []}', numbers()
     header = "sha256=" + hmac.digest(b"sb", raw, hashlib.sha256).hex()
-    assert signed_by(raw, header, ["sa", "sb", ""]) == {"sb"}
-    assert signed_by(raw + b" ", header, ["sa", "sb"]) == frozenset()
-    assert signed_by(raw, None, ["sa"]) == frozenset()
+    assert signed_by(raw, header, made) == {"B"}
+    assert signed_by(raw + b" ", header, made) == frozenset()
+    assert signed_by(raw, None, made) == frozenset()
+    own = "sha256=" + hmac.digest(b"own", raw, hashlib.sha256).hex()
+    assert signed_by(raw, own, made) == {""}
+    made._accounts["C"] = Account("C")  # of the settings file's app
+    assert signed_by(raw, own, made) == {"", "C"}
     empty = "sha256=" + hmac.digest(b"", raw, hashlib.sha256).hex()
-    assert signed_by(raw, empty, ["", "sa"]) == frozenset()
+    assert signed_by(raw, empty, Numbers(Bridge())) == frozenset()
 
 
 def test_the_age_of_a_delivery_is_that_of_its_newest_message():
@@ -150,9 +189,29 @@ json_values = st.recursive(
 )
 
 
+numbers_named = st.one_of(st.sampled_from(["1", 1, 1.0, True, None, ["1"], {}, "", " 1", "\ud800", 10**40]), json_values)
+
+
+@given(numbers_named, numbers_named, st.sampled_from(["messages", "history", "account_update", "x"]))
+def test_whose_number_it_is_is_read_in_one_way_wherever_it_is_asked(inner, outer, kind):
+    item = {"id": "w", "timestamp": "1764000000", "type": "text", "from": "316", "text": {"body": "dag"}, "event": "x"}
+    value = {"metadata": {"phone_number_id": inner}, "phone_number_id": outer, kind: [item]}
+    told = sort_out(body(("A", [{"field": kind, "value": value}])), numbers(), frozenset({"A"}))
+    asked = (told.served | told.unknown) or {""}
+    for entry in [] if told.foreign else told.body["entry"]:
+        for _, lane, single in split({"entry": [entry]}):
+            assert {number_of(single)} == asked
+            assert kind != "messages" or lane == f"{number_of(single)}|316"
+            try:
+                read_of = CLOUD.read(single).number_id
+            except NotUnderstood:
+                continue
+            assert {read_of} == asked
+
+
 @given(json_values)
 def test_nothing_of_a_delivery_is_lost_in_sorting(value):
-    told = sort_out({"entry": value}, numbers(), frozenset({"sa"}))
+    told = sort_out({"entry": value}, numbers(), frozenset({"A"}))
     newest({"entry": value})
     if not told.foreign:
         assert json.dumps(told.body) == json.dumps({"entry": value})

@@ -31,6 +31,7 @@ from cryptography.x509.oid import NameOID
 from bridge.listening import serving, tls
 from bridge.network.cloud import Cloud
 from bridge.numbers import Account, Number, Numbers
+from bridge.office import assigning
 from bridge.office.alarm import Alarms
 from bridge.office.pulse import Pulse
 from bridge.relay.relay import Relay
@@ -39,6 +40,7 @@ from bridge.settings import Bridge
 from bridge.webhook import Webhook
 
 pytestmark = pytest.mark.postgres
+SEAL = Seal(AESGCM(b"\1" * 32))
 
 
 @dataclass
@@ -50,6 +52,8 @@ class Called:
     pulse: Pulse
     alarms: Alarms
     port: int
+    relay: Relay
+    numbers: Numbers
 
     async def post(self, raw: bytes, secret: str = "own", headers: dict[str, str] | None = None) -> int:
         signed = {"X-Hub-Signature-256": "sha256=" + hmac.digest(secret.encode(), raw, hashlib.sha256).hex()} | (headers or {})
@@ -58,6 +62,9 @@ class Called:
 
     async def inbox(self) -> int:
         return await self.pool.fetchval("SELECT count(*) FROM inbox")
+
+    async def retry(self, item: str = "") -> int:
+        return await assigning.retry(self.pool, SEAL, self.relay, self.numbers, item)
 
     async def rejected(self) -> list[str]:
         return [row["reason"] for row in await self.pool.fetch("SELECT reason FROM rejected ORDER BY id")]
@@ -81,14 +88,14 @@ def opened(bridge_url: str) -> Open:
         numbers._accounts |= {"B": Account("B", token="tb", app_secret="sb")}
         numbers._by_id = {"1": Number("1", "+31 1", "@a:x"), "2": Number("2", "+31 2", "@b:x", "B")}
         async with asyncpg.create_pool(bridge_url, min_size=1, max_size=4) as pool, aiohttp.ClientSession() as http:
-            relay, alarms = Relay(pool, Seal(AESGCM(b"\1" * 32))), Alarms(pool)
+            relay, alarms = Relay(pool, SEAL), Alarms(pool)
             cloud = Cloud(http, "http://127.0.0.1:1", "v25.0", numbers.token, 1000)
             app = web.Application()
             app.add_routes(Webhook(settings, cloud, relay, numbers, pulse, alarms).routes())
             port = free_port()
             async with serving(app, "127.0.0.1", port, context=tls(settings), patience=settings.webhook_timeout):
                 scheme = "https" if settings.webhook_tls_certificate else "http"
-                yield Called(f"{scheme}://127.0.0.1:{port}/webhook", pool, pulse, alarms, port)
+                yield Called(f"{scheme}://127.0.0.1:{port}/webhook", pool, pulse, alarms, port, relay, numbers)
 
     return open_
 
@@ -157,6 +164,32 @@ async def test_a_delivery_of_long_ago_is_set_aside_and_kept(opened: Open):
     async with opened(replay_days=0) as webhook:
         assert await webhook.post(delivery(message="wamid.9", at=then)) == 200
         assert await webhook.inbox() == 2
+
+
+def deep(raw: bytes) -> bytes:
+    """The delivery with something in its first message that is nested too deeply to be read."""
+    return raw.replace(b'"type": "text"', b'"type": "text", "odd": ' + b"[" * 70 + b"]" * 70, 1)
+
+
+@pytest.mark.parametrize("made", [deep, lambda raw: raw.replace(b'"timestamp": "', b'"timestamp": "1", "was": "')])
+async def test_who_signed_what_was_set_aside_speaks_for_no_other_number_when_it_is_tried_again(opened: Open, made: Any):
+    entries = [json.loads(delivery(number, "B", f"wamid.{number}"))["entry"][0] for number in ("2", "1")]
+    async with opened() as webhook:
+        assert await webhook.post(made(json.dumps({"entry": entries}).encode()), secret="sb") == 200
+        assert await webhook.retry() == 1
+        [taken] = await webhook.pool.fetch("SELECT dedupe FROM inbox")
+        assert taken["dedupe"] == "message|2|wamid.2"
+        [left] = await webhook.pool.fetch("SELECT reason FROM rejected WHERE retried_at IS NULL")
+        assert left["reason"] == "of another account than its signer's"
+        assert await webhook.retry() == 0
+
+
+async def test_of_what_was_set_aside_nothing_leaves_the_list_before_something_of_it_is_taken_in(opened: Open):
+    async with opened() as webhook:
+        assert await webhook.post(b"{") == 400
+        assert await webhook.post(b'{"entry": []}') == 400
+        assert await webhook.retry() == 0
+        assert await webhook.pool.fetchval("SELECT count(*) FROM rejected WHERE retried_at IS NULL") == 2
 
 
 async def test_only_addresses_of_the_list_may_call(opened: Open):

@@ -246,9 +246,9 @@ GIVEN = KEEP.replace("'@minister:x')", "$4)")
         (OFFICIAL, BOT, PUPPET | HOLE, {OTHER_SENDER, BRIDGE_KEY}),
         (OFFICIAL, BOT, {}, {OTHER_SENDER}),
         (OFFICIAL, BOT, HOLE, {OTHER_SENDER, CLAIMED_SOURCE}),
-        (OFFICIAL, OFFICIAL, PUPPET, set()),
+        (OFFICIAL, OFFICIAL, PUPPET, {CLAIMED_SOURCE}),
         (OFFICIAL, OFFICIAL, PUPPET | HOLE, {CLAIMED_SOURCE}),
-        (OFFICIAL, "@kwaad:x", PUPPET, {OTHER_SENDER}),
+        (OFFICIAL, "@kwaad:x", PUPPET, {OTHER_SENDER, CLAIMED_SOURCE}),
         (GHOST, "@kwaad:x", {}, {OTHER_SENDER}),
     ],
     ids=[

@@ -21,6 +21,7 @@ class Synapse:
     def __init__(self, **rooms: dict[tuple[str, str], Any]) -> None:
         self.rooms = rooms
         self.joined: list[str] = []
+        self.invited_by: list[str] = []
         self.sent: list[dict[str, Any]] = []
         self.started: list[Any] = []
 
@@ -43,6 +44,8 @@ class Synapse:
     async def update_room_membership(self, sender: str, target: str, room_id: str, membership: str) -> None:
         if membership == "join":
             self.joined.append(target)
+        elif membership == "invite":
+            self.invited_by.append(sender)
 
     async def create_and_send_event_into_room(self, event: dict[str, Any]) -> None:
         self.sent.append(event)
@@ -122,6 +125,7 @@ async def test_an_official_out_of_scope_who_joins_a_portal_brings_no_archiver_an
         await seats.on_new_event(joins, state(create, member(BOT), member(GHOST), levels(LEVELS), joins))
         await synapse.until_idle()
         assert len(synapse.joined) == wanted
+        assert synapse.invited_by == [BOT] * wanted  # nobody else may invite to a portal
 
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)

@@ -130,6 +130,19 @@ async def test_a_ghost_with_a_privacy_id_is_known_by_it_and_by_the_number_in_its
     assert (told["lid"], told["phone"], told["name"]) == ("7012345", "+31600000202", "Bram (WA)")
 
 
+async def test_who_invites_a_ghost_does_not_say_who_it_is(portal):
+    false = {"membership": "invite", "displayname": "Minister-president", "com.beeper.bridge.identifiers": ["tel:+31600000999"]}
+    portal.state("m.room.member", false, LID, OFFICIAL, at=4)
+    event_id = portal.say(text("wie ben ik"), LID, at=5)
+    await portal.keep()
+    told = (await portal.lines())[event_id]["via"]["identity"]
+    assert (told["lid"], told["phone"], told["name"]) == ("7012345", None, None)
+    portal.member(LID, "Bram (WA)", at=6)
+    again = portal.say(text("nu wel"), LID, at=7)
+    await portal.keep()
+    assert (await portal.lines())[again]["via"]["identity"]["name"] == "Bram (WA)"
+
+
 async def test_who_is_no_ghost_of_a_believed_bridge_has_no_number(archive, room):
     plain = await Portal(archive, room).open()
     false = "@whatsapp_31600000303:kwaad"
@@ -140,7 +153,7 @@ async def test_who_is_no_ghost_of_a_believed_bridge_has_no_number(archive, room)
 
 
 async def test_what_the_official_wrote_on_the_phone_is_the_official_s(portal):
-    puppet = portal.say(text("double puppet", **{"fi.mau.double_puppet_source": "mautrix-whatsapp"}), OFFICIAL)
+    puppet = portal.sealed_by_bridge(text("double puppet", **{"fi.mau.double_puppet_source": "mautrix-whatsapp"}), OFFICIAL)
     own = portal.say(text("eigen ghost"), OWN)
     echo = portal.say(text("echo", **{"nl.griffier.source": source("w", sender="+31 97 0102030", from_phone=True)}), BOT)
     await portal.keep()
@@ -150,6 +163,17 @@ async def test_what_the_official_wrote_on_the_phone_is_the_official_s(portal):
         assert (told["via"]["how"], told["via"]["author"], told["sender_name"]) == ("phone", OFFICIAL, "Karin de Wit"), told
         assert told["network"] == "whatsapp"
         assert told["doubts"] == []
+
+
+async def test_an_official_cannot_pass_their_own_words_off_as_typed_on_the_phone_or_as_another_s(portal):
+    profile = {"id": "u1", "displayname": "Joost Vermeer", "has_fallback": True}
+    marks = {"fi.mau.double_puppet_source": "mautrix-whatsapp", "com.beeper.per_message_profile": profile}
+    event_id = portal.say(text("dat heb ik nooit geschreven", **marks), OFFICIAL)
+    await portal.keep()
+    told = (await portal.lines())[event_id]
+    assert told["via"]["how"] != "phone"
+    assert told["via"]["relayed_for"] is None
+    assert told["doubts"] == ["claimed-source"]
 
 
 async def test_a_bridge_s_key_is_doubted_unless_the_room_s_own_official_wrote_it_on_the_phone(portal):
@@ -166,7 +190,8 @@ async def test_a_relayed_message_s_writer_is_no_more_than_a_name(portal):
     profile = {"id": "u1", "displayname": "Joost Vermeer", "has_fallback": True}
     relayed = portal.say(text("Joost Vermeer: tot zo", **{"com.beeper.per_message_profile": profile}))
     html = {"format": "org.matrix.custom.html", "formatted_body": "<b>Sanne Hoekstra</b>: akkoord"}
-    shown = portal.say(text("**Sanne Hoekstra**: akkoord", **html, **{"fi.mau.double_puppet_source": "m"}), OFFICIAL)
+    puppet = {"fi.mau.double_puppet_source": "m"}
+    shown = portal.sealed_by_bridge(text("**Sanne Hoekstra**: akkoord", **html, **puppet), OFFICIAL)
     colleague = portal.say(text("namens ons"), "@collega:x")
     portal.add("com.beeper.message_send_status", status(colleague), BOT)
     bold = portal.say(text("**Let op**: morgen", format="org.matrix.custom.html", formatted_body="<b>Let op</b>: morgen"))
@@ -243,6 +268,29 @@ async def test_lost_media_unknown_kinds_and_view_once_are_shown_as_what_they_are
     assert (await counted(portal))[0] == 4
 
 
+async def test_a_file_that_is_not_there_counts_as_missing_until_the_bridge_puts_it_in(portal):
+    def without(state: str) -> dict:
+        body = "📎 foto.jpg: nog niet opgehaald · not fetched yet"
+        return {"msgtype": "m.notice", "body": body, "nl.griffier.missing_file": {"state": state, "name": "foto.jpg", "size": 9}}
+
+    late, never = (portal.say(without("waiting") | {"nl.griffier.source": source(each, type="image")}) for each in ("a", "b"))
+    faked = portal.say(without("waiting"), OFFICIAL)
+    await portal.keep()
+    lines = await portal.lines()
+    assert [lines[each]["unreadable"] for each in (late, never, faked)] == ["bridge:failed-media"] * 2 + [None]
+    assert lines[faked]["doubts"] == ["claimed-source"]
+    assert (await counted(portal))[0] == 2
+    mark = {"com.beeper.dont_render_edited": True}
+    portal.edit(late, {"msgtype": "m.image", "body": "foto.jpg", "url": "mxc://x/foto"}, **mark)
+    portal.edit(never, without("given-up"), **mark)
+    await portal.keep()
+    lines = await portal.lines()
+    assert [lines[each]["unreadable"] for each in (late, never)] == [None, "bridge:failed-media"]
+    assert [len(lines[each]["versions"]) for each in (late, never)] == [1, 1], "no edit of the contact's"
+    assert (lines[late]["filled"]["was"], lines[never]["filled"]) == ("bridge:failed-media", None)
+    assert (await counted(portal))[0] == 1
+
+
 async def test_what_a_timer_took_away_was_deleted_by_nobody(portal):
     gone, deleted, false = (portal.say(text(body)) for body in ("weg", "ingetrokken", "verstopt"))
     portal.redact(gone, BOT, "Message disappeared")
@@ -308,7 +356,7 @@ async def test_the_official_s_message_shows_how_far_it_came(portal):
     await portal.keep()
     lines = await portal.lines()
     assert not set(words) & set(lines), "a status is no message"
-    assert [lines[each]["via"]["how"] for each in (read, failed, mautrix, none)] == ["sent"] * 4
+    assert [lines[each]["via"]["how"] for each in (read, failed, mautrix, none)] == ["sent", "offered", "sent", "offered"]
     assert lines[read]["network"] == "matrix"
     told = lines[read]["delivery"]
     assert (told["state"], [word["state"] for word in told["history"]]) == ("read", ["delivered", "read"])
@@ -316,6 +364,38 @@ async def test_the_official_s_message_shows_how_far_it_came(portal):
     assert (told["state"], told["code"], told["reason"]) == ("failed", "131026", reason)
     assert lines[mautrix]["delivery"]["state"] == "delivered"
     assert lines[none]["delivery"] is None, "nobody but the bridge is believed"
+
+
+async def test_a_message_that_was_refused_at_once_and_delivered_later_did_not_fail_whoever_it_was_refused_for(portal):
+    was, now = (portal.say(text(body), OFFICIAL) for body in ("van eerder", "van nu"))
+    at = {"state": "failed", "at": BEGAN + 20 * MINUTE, "message_id": "", "code": 131047}
+    for event_id, refused in ((was, at | {"recipient": "Y2FwaV9ncm91cDox"}), (now, at)):
+        told = status(event_id, status="FAIL_RETRIABLE") | {"nl.griffier.delivery": refused}
+        portal.add("com.beeper.message_send_status", told, BOT)
+        portal.add("com.beeper.message_send_status", status(event_id, "delivered", at=31), BOT)
+    await portal.keep()
+    lines = await portal.lines()
+    assert [lines[each]["delivery"]["state"] for each in (was, now)] == ["delivered", "delivered"]
+
+
+async def test_what_stayed_in_matrix_is_not_said_to_have_gone(portal):
+    command, withdrawn, accepted = (portal.say(text(body), OFFICIAL) for body in ("!sjabloon 1", "toch niet", "onderweg"))
+    told = ((command, "stayed"), (withdrawn, "failed"), (withdrawn, "stayed"), (accepted, "sent"))
+    for at, (event_id, state) in enumerate(told, 30):
+        portal.add("com.beeper.message_send_status", status(event_id, state, at=at), BOT)
+    await portal.keep()
+    lines = await portal.lines()
+    assert [(lines[each]["via"] or {}).get("how") for each in (command, withdrawn, accepted)] == [None, None, "sent"]
+    assert [lines[each]["delivery"]["state"] for each in (command, withdrawn, accepted)] == ["stayed", "stayed", "sent"]
+
+
+async def test_a_template_is_sent_by_whoever_asked_for_it_and_was_not_typed_on_the_phone(portal):
+    told = source("w", sender="+31 97 0102030", sender_id="", sender_name="", type="template", official="@collega:x")
+    event_id = portal.say(text("Uw afspraak is vrijdag", msgtype="m.notice", **{"nl.griffier.source": told}), BOT)
+    await portal.keep()
+    way = (await portal.lines())[event_id]["via"]
+    assert (way["how"], way["author"], way["relayed_through"]) == ("sent", "@collega:x", OFFICIAL)
+    assert way["identity"] is None
 
 
 # What the bridge reports.
