@@ -29,8 +29,7 @@ def ours(change: dict[str, Any]) -> tuple[str, str, str] | None:
     key, message_id = item.get("biz_opaque_callback_data"), item.get("id")
     if not (isinstance(key, str) and isinstance(message_id, str) and key and message_id):
         return None
-    value = change.get("value")
-    return key, message_id, _number(value) if isinstance(value, dict) else ""
+    return key, message_id, number_of(change)
 
 
 def receipt(change: dict[str, Any]) -> Receipt:
