@@ -42,6 +42,7 @@ from bridge.office.health import Health
 from bridge.office.office import Office
 from bridge.portal.portal import Portals
 from bridge.relay.relay import INBOX, OUTBOX, Pace, Relay
+from bridge.relay.turn import turn
 from bridge.sealing import Seal
 from bridge.settings import Bridge, SettingsError
 from bridge.transactions import Transactions
@@ -58,8 +59,10 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         if not getattr(settings, name).get_secret_value():
             raise SettingsError(f"bridge.{name} is not set. Set it, or bridge.{name}_file.")
     seal = Seal.load(settings.key_file)
-    async with _opened(settings) as (pool, crypto, http):
-        pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, settings.keep_done_days)
+    async with turn(settings.database_url.get_secret_value(), stop) as ours, _opened(settings) as (pool, crypto, http):
+        if not ours:
+            return
+        pace = Pace(settings.conversations_at_once, settings.wait_for_status_seconds, keep=settings.keep_done_days)
         numbers, relay, accounts = Numbers(settings), Relay(pool, seal, pace), Accounts(settings, crypto)
         cloud = Cloud(
             http,
@@ -92,6 +95,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         departing = Departing(
             pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading, own
         )
+        relay.twice = departing.perhaps_twice
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())

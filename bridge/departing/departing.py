@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import aiohttp
 import asyncpg
 from mautrix.api import Method, Path
-from mautrix.errors import MatrixRequestError
+from mautrix.errors import MatrixError, MatrixRequestError
 
 from bridge import attachments
 from bridge.accounts import Accounts
@@ -43,6 +44,10 @@ EVENTS = frozenset({
 GONE = (
     "het nummer van deze persoon is nu van iemand anders. Het gesprek gaat verder zodra deze persoon weer iets laat horen · "
     "this person's number is somebody else's now. The conversation goes on when this person writes again"
+)
+TWICE = (
+    "WhatsApp heeft niet gezegd of dit bericht er al was; het is opnieuw verstuurd en kan daar dus twee keer staan · "
+    "WhatsApp has not said whether it had this message; it was sent again, and may be there twice"
 )
 THEIRS = (
     "Dit bericht van de andere kant is hier verwijderd; op WhatsApp blijft het staan · "
@@ -128,11 +133,17 @@ class Departing:
 
     async def not_sent(self, event: dict[str, Any], reason: str) -> None:
         """Tell the people in the room, and the archive, that a message did not reach WhatsApp."""
-        if event["type"] == READ:
+        if event["type"] == READ or await self._relay.whole(event["event_id"]):  # it went; what followed could not be done
             return
         await self._notices.not_arrived(event["room_id"], _about(event), event["event_id"], reason)
         if event["type"] != "m.room.redaction":
             await self._receipts.not_sent(event["room_id"], event["event_id"], reason)
+
+    async def perhaps_twice(self, event: dict[str, Any]) -> None:
+        """Tell that a message is sent again, not knowing whether WhatsApp had it. Raises MatrixRequestError."""
+        if event["type"] in (READ, "m.reaction", "m.room.redaction"):  # which are the same when they come twice
+            return
+        await self._notices.tell(event["room_id"], event["event_id"], f"twice {event['event_id']}", *two(TWICE))
 
     async def _said(self, portal: Portal, event: dict[str, Any]) -> str:
         event_id: str = event["event_id"]
@@ -174,12 +185,13 @@ class Departing:
         return "kept"
 
     async def _freely(self, portal: Portal, event_id: str, said: Said) -> str:
-        """Send what WhatsApp takes while its window is open."""
-        if await self._window.closed(portal.number_id, portal.contact):
+        """Send what WhatsApp takes while its window is open; of what went before a setback, only the rest is done."""
+        gone = await self._relay.whole(event_id)
+        if not gone and await self._window.closed(portal.number_id, portal.contact):
             return await self._held(portal, event_id)
         if said.kind == "reaction":
             return await self._react(portal, event_id, said)
-        if not await self._send(portal, event_id, await self._outgoing(portal, said, event_id)):
+        if not gone and not await self._send(portal, event_id, await self._outgoing(portal, said, event_id)):
             return await self._held(portal, event_id)
         if said.notice:
             await self._notices.limit(portal.room_id, event_id, said.notice)
@@ -260,9 +272,8 @@ class Departing:
         target, us = _redacts(event), self._accounts.bot.user_id
         if (row := await self._pool.fetchrow(REACTION, column(target), us)) is not None:
             outgoing = Outgoing(portal.contact, "reaction", "", target=row["target"], group=portal.group, key=event["event_id"])
-            message_id = await self._network.send(portal.number_id, outgoing)
+            await self._send(portal, event["event_id"], outgoing)
             await self._relay.keep_reaction(portal.number_id, row["target"], us, None)
-            await self._relay.carried(portal.number_id, message_id, portal.room_id, event["event_id"])
             return "done"
         if await self._pool.fetchval(NOT_SENT, column(target)):
             await self._notices.tell(
@@ -353,8 +364,8 @@ class Departing:
                     f"Dit bericht wacht en gaat vanzelf zodra het kan: {dutch}",
                     f"This message waits and goes by itself as soon as it can: {english}",
                 )
-        except MatrixRequestError as problem:
-            log.warning("It could not be told that a message was refused or waits: %s", getattr(problem, "errcode", ""))
+        except (MatrixError, aiohttp.ClientError, OSError) as problem:  # the refusal stands; that it is told is seen to after it
+            log.warning("It could not be told that a message was refused or waits: %s", type(problem).__name__)
 
 
 def _about(event: dict[str, Any]) -> str:

@@ -274,8 +274,8 @@ class Network(Protocol):
     def read(self, change: dict[str, Any]) -> Told:
         """What a change says. Raises NotUnderstood when that can't be told."""
 
-    def told(self, change: dict[str, Any]) -> tuple[str, str] | None:
-        """(our key, the network's id) of a message of ours that a change says it has; None when it says no such thing."""
+    def told(self, change: dict[str, Any]) -> tuple[str, str, str] | None:
+        """(our key, the network's id, the number's id) of a message of ours that a change says it has; else None."""
 
     async def download(self, media: Media, number_id: str) -> bytes:
         """The bytes of a file, checked. Raises NetworkError."""

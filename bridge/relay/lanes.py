@@ -7,6 +7,7 @@ process put in the queue is found within POLL seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from cryptography.exceptions import InvalidTag
 
-from bridge.relay.queues import HISTORY, KNOWN, RESTART, SETTLE, START, Queue
-from bridge.relay.setback import reason, setback
+from bridge.relay.queues import HISTORY, KNOWN, RESTART, SETTLE, START, UNHEARD, Queue, column
+from bridge.relay.setback import reason, setback, telling
 from bridge.sealing import Seal
 
 log = logging.getLogger(__name__)
@@ -42,17 +44,29 @@ class Alarm:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is known of WhatsApp's word on messages that it may have."""
+
+    settle: float  # seconds that it is waited for, once WhatsApp is heard of again
+    silence: float  # seconds after which a message is sent again though nothing is heard
+    heard: Callable[[str], float]  # seconds since a number was last heard of
+    twice: Callable[[dict[str, Any]], Awaitable[None]]  # tells people that a message may arrive twice
+
+
 class Lanes:
     """One direction as it runs."""
 
     def __init__(
-        self, pool: asyncpg.Pool, seal: Seal, queue: Queue, at_once: int, settle: float, alarm: Callable[[Alarm], Awaitable[None]]
+        self, pool: asyncpg.Pool, seal: Seal, queue: Queue, at_once: int, word: Word, alarm: Callable[[Alarm], Awaitable[None]]
     ) -> None:
         self._pool = pool
         self._seal = seal
         self._queue = queue
         self._at_once = at_once
-        self._settle = settle
+        self._word = word
+        self._settle = word.settle
+        self._began = time.monotonic()
         self._alarm = alarm
         self._wake = asyncio.Event()
         self._ready: dict[str, None] = {}  # in the order of their turn
@@ -153,7 +167,7 @@ class Lanes:
                     break
             else:
                 self._again.add(lane)
-        except Exception as error:  # our database is away, or an error of ours, which must not stop the others
+        except Exception as error:
             self._database_away(error)
             self._look = self._look_for_history = True
         finally:
@@ -168,54 +182,99 @@ class Lanes:
         row = await self._pool.fetchrow(self._queue.next, lane)
         if row is None or self._pause(row["number"] or ""):
             return False
+        try:
+            return await self._one(lane, row, work, give_up)
+        except Exception as error:
+            if _database(error) or isinstance(error, OSError):
+                raise
+            # Not even that it failed could be written down as it is: this item is set aside, and stops nothing else.
+            problem = column(reason(error))
+            log.warning("%s %d can't be dealt with: %s", self._queue.table, row["id"], problem)
+            await self._pool.execute(self._queue.finish, row["id"], "failed", problem)
+            await self._ring_alarm(Alarm(self._queue.table, row["id"], lane, row["number"] or "", problem))
+            return True
+
+    async def _one(self, lane: str, row: Any, work: Work, give_up: GiveUp) -> bool:
+        """Carry over an item; returns whether there may be another."""
+        if row["verdict"]:
+            return await self._tell(lane, row, row["verdict"], row["problem"] or "", row["attempts"], give_up)
         if self._queue.marks and not row["carried"]:
-            if row["started"] and not row["settled"]:
+            if row["started"] is not None and not row["settled"]:
                 log.warning("%s %d may be at WhatsApp already: its word is waited for.", self._queue.table, row["id"])
-                await self._pool.execute(SETTLE, row["id"], self._settle)
+                # That it says nothing means something only once it has been heard, of whatever: its calls come through again.
+                silent = min(row["started"], time.monotonic() - self._began)
+                heard = silent >= self._word.silence or self._word.heard(row["number"] or "") < silent
+                await self._pool.execute(SETTLE if heard else UNHEARD, row["id"], self._settle)
                 self._later(lane, self._settle)
+                return False
+            if row["settled"] and not await self._twice(lane, row):
                 return False
             if not await self._pool.fetchval(START, row["id"]):
                 return True  # meanwhile WhatsApp told that it has it
-        change: dict[str, Any] | None = None
         try:
-            change = json.loads(self._seal.open(row["sealed"], row["key"]))
-            state = await work(change)
+            state = await work(json.loads(self._seal.open(row["sealed"], row["key"])))
         except Exception as error:
             if _database(error):
                 raise
-            return await self._set_back(lane, row, change, error, give_up)
+            return await self._set_back(lane, row, error, give_up)
         await self._pool.execute(self._queue.finish, row["id"], state, None)
         self._pauses.pop("", None)
         self._pauses.pop(row["number"] or "", None)
         return True
 
-    async def _set_back(self, lane: str, row: Any, change: dict[str, Any] | None, error: Exception, give_up: GiveUp) -> bool:
-        what = setback(error, row["attempts"] + 1, row["waited"], random.random())  # noqa: S311 - no secret
-        table, problem = self._queue.table, reason(error)[:1000]
+    async def _set_back(self, lane: str, row: Any, error: Exception, give_up: GiveUp) -> bool:
+        chance = random.random()  # noqa: S311 - no secret
+        what = setback(error, row["attempts"] + 1, row["waited"], chance, inward=not self._queue.marks)
+        table, problem = self._queue.table, column(reason(error))
         log.warning("%s %d was not carried over (attempt %d): %s", table, row["id"], row["attempts"] + 1, problem)
         if what.state in ("kept", "failed"):
-            if change is not None:
-                await self._tell(give_up, change, problem)
-            await self._pool.execute(self._queue.finish, row["id"], what.state, problem)
+            await self._pool.execute(self._queue.judge, row["id"], what.state, problem)
             if what.alarm:
                 await self._ring_alarm(Alarm(table, row["id"], lane, row["number"] or "", problem))
-            return True
+            return await self._tell(lane, row, what.state, problem, 0, give_up)
         after = max(what.after, self._settle) if what.unsure else what.after
         # What comes from WhatsApp needs WhatsApp for files alone: the others go on.
         if what.pause == "all" or (what.pause and self._queue.marks):
             after = max(after, self._hold(row["number"] or "" if what.pause == "number" else "", what.after))
-        values = [row["id"], what.state, int(what.counted), problem, after, what.awaits or None]
+        values = [row["id"], what.state, int(what.counted), problem, after, column(what.awaits) or None]
         await self._pool.execute(self._queue.again, *values, *([what.unsure] if self._queue.marks else []))
         self._later(lane, after)
         return what.state == "aside"
 
-    async def _tell(self, give_up: GiveUp, change: dict[str, Any], problem: str) -> None:
+    async def _tell(self, lane: str, row: Any, verdict: str, problem: str, attempts: int, give_up: GiveUp) -> bool:
+        """Tell people of an item that is given up, and only then leave it; returns whether there may be another."""
         try:
-            await give_up(change, problem)
+            with contextlib.suppress(InvalidTag, ValueError):  # nothing of it can be opened, and so nobody be told
+                await give_up(json.loads(self._seal.open(row["sealed"], row["key"])), problem)
         except Exception as error:
             if _database(error):
                 raise
-            log.warning("Nobody could be told that a message was not carried over: %s", reason(error))
+            what = telling(error, attempts + 1, random.random())  # noqa: S311 - no secret
+            log.warning("%s %d: nobody could be told of it yet: %s", self._queue.table, row["id"], reason(error))
+            if what.state == "waiting":
+                after = max(what.after, self._hold("", what.after)) if what.pause else what.after
+                await self._pool.execute(self._queue.tell_later, row["id"], int(what.counted), after)
+                self._later(lane, after)
+                return False
+        await self._pool.execute(self._queue.finish, row["id"], verdict, problem)
+        return True
+
+    async def _twice(self, lane: str, row: Any) -> bool:
+        """Tell people, before it is sent again, that a message may arrive twice; returns whether that is done."""
+        try:
+            with contextlib.suppress(InvalidTag, ValueError):
+                await self._word.twice(json.loads(self._seal.open(row["sealed"], row["key"])))
+        except Exception as error:
+            if _database(error):
+                raise
+            what = telling(error, 1, random.random())  # noqa: S311 - no secret
+            log.warning("%s %d: it could not be told that it may arrive twice: %s", self._queue.table, row["id"], reason(error))
+            if what.pause:  # the homeserver is away
+                after = max(what.after, self._hold("", what.after))
+                await self._pool.execute(self._queue.tell_later, row["id"], 0, after)
+                self._later(lane, after)
+                return False
+        return True
 
     async def _ring_alarm(self, alarm: Alarm) -> None:
         try:

@@ -21,13 +21,13 @@ class Queue:
     @property
     def _columns(self) -> str:
         marks = (
-            "started_at IS NOT NULL AS started, unsure_until IS NOT NULL AS settled,"
+            "extract(epoch FROM now() - started_at)::float8 AS started, unsure_until IS NOT NULL AS settled,"
             " coalesce((SELECT count(*) >= max(parts) FROM carried WHERE carried.event_id = item.event_id), false) AS carried"
             if self.marks
-            else "false AS started, false AS settled, false AS carried"
+            else "NULL::float8 AS started, false AS settled, false AS carried"
         )
         return (
-            f"id, {self.key} AS key, sealed, state, attempts, {self.number} AS number, due_at, {marks},"
+            f"id, {self.key} AS key, sealed, state, attempts, verdict, problem, {self.number} AS number, due_at, {marks},"
             " coalesce(extract(epoch FROM now() - waits_since), 0)::float8 AS waited"
         )
 
@@ -68,13 +68,28 @@ class Queue:
     def finish(self) -> str:
         mark = ", started_at = NULL, unsure_until = NULL" if self.marks else ""
         return f"""
-            UPDATE {self.table} SET state = $2, problem = $3, awaits = NULL, finished_at = now(){mark}
+            UPDATE {self.table} SET state = $2, problem = $3, awaits = NULL, verdict = NULL, finished_at = now(){mark}
+            WHERE id = $1 AND state IN ('waiting', 'aside')
+        """  # noqa: S608
+
+    @property
+    def judge(self) -> str:
+        """What an item comes to, though people are still to be told: the telling has attempts of its own."""
+        return f"""
+            UPDATE {self.table} SET verdict = $2, problem = $3, attempts = 0, due_at = now()
+            WHERE id = $1 AND state IN ('waiting', 'aside')
+        """  # noqa: S608
+
+    @property
+    def tell_later(self) -> str:
+        return f"""
+            UPDATE {self.table} SET attempts = attempts + $2, due_at = now() + make_interval(secs => $3)
             WHERE id = $1 AND state IN ('waiting', 'aside')
         """  # noqa: S608
 
     @property
     def again(self) -> str:
-        mark = ", started_at = CASE WHEN $7 THEN started_at END, unsure_until = CASE WHEN $7 THEN now() END" if self.marks else ""
+        mark = ", started_at = CASE WHEN $7 THEN started_at END, unsure_until = NULL" if self.marks else ""
         return f"""
             UPDATE {self.table} SET state = $2, attempts = attempts + $3, problem = $4, awaits = $6,
                    due_at = now() + make_interval(secs => $5), waits_since = coalesce(waits_since, now()){mark}
@@ -87,6 +102,8 @@ RESTART = "UPDATE outbox SET unsure_until = NULL, due_at = now() WHERE state = '
 START = """
     UPDATE outbox SET started_at = now(), unsure_until = NULL WHERE id = $1 AND state IN ('waiting', 'aside') RETURNING true
 """
+# WhatsApp has not been heard of since: its word may still be on its way.
+UNHEARD = "UPDATE outbox SET due_at = now() + make_interval(secs => $2) WHERE id = $1 AND state IN ('waiting', 'aside')"
 SETTLE = """
     UPDATE outbox SET unsure_until = now(), due_at = now() + make_interval(secs => $2)
     WHERE id = $1 AND state IN ('waiting', 'aside')
@@ -95,3 +112,8 @@ SETTLE = """
 _HISTORY_NUMBER = "split_part(conversation, '|', CASE WHEN starts_with(conversation, 'history|') THEN 2 ELSE 1 END)"
 INBOX = Queue("inbox", "conversation", "dedupe", _HISTORY_NUMBER, marks=False)
 OUTBOX = Queue("outbox", "room_id", "event_id", "(SELECT number_id FROM portal WHERE portal.room_id = item.room_id)", marks=True)
+
+
+def column(text: str) -> str:
+    """Text made fit for a Postgres column."""
+    return text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

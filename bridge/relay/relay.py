@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +16,8 @@ from typing import Any
 import asyncpg
 
 from bridge.relay import failed
-from bridge.relay.lanes import Alarm, GiveUp, Lanes, Work
-from bridge.relay.queues import INBOX, OUTBOX, Queue
+from bridge.relay.lanes import Alarm, GiveUp, Lanes, Word, Work
+from bridge.relay.queues import HISTORY, INBOX, OUTBOX, Queue, column
 from bridge.sealing import Seal
 
 __all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "column"]
@@ -47,26 +49,29 @@ CARRY = """
     )
     SELECT 'inbox', conversation FROM into_matrix UNION ALL SELECT 'outbox', room_id FROM into_whatsapp
 """
-# What became several messages is settled by its own carrying over, which sees that all of them went.
+# It goes on at once, and sees for itself that all of it went and what is still to be shown; what was given up needs no more.
 TOLD = """
     WITH item AS (
-        UPDATE outbox SET state = 'done', problem = NULL, finished_at = now(), started_at = NULL, unsure_until = NULL
-        WHERE event_id = $1 AND $2 = 1 AND state IN ('waiting', 'aside', 'failed') RETURNING room_id
+        UPDATE outbox SET due_at = now(), verdict = NULL, state = CASE WHEN state = 'failed' THEN 'done' ELSE state END,
+                          problem = CASE WHEN state = 'failed' THEN NULL ELSE problem END
+        WHERE event_id = $1 AND (state IN ('waiting', 'aside') OR (state = 'failed' AND $2 = 1))
+          AND EXISTS (SELECT FROM portal WHERE portal.room_id = outbox.room_id AND portal.number_id = $3) RETURNING room_id
     )
-    SELECT portal.number_id, outbox.room_id, EXISTS (SELECT FROM item) AS settled
-    FROM outbox JOIN portal USING (room_id) WHERE event_id = $1
+    SELECT portal.number_id, outbox.room_id, EXISTS (SELECT FROM item) AS goes_on
+    FROM outbox JOIN portal USING (room_id) WHERE event_id = $1 AND portal.number_id = $3
 """
 PARTS = """
     SELECT part, message_id FROM carried WHERE event_id = $1 AND NOT EXISTS (
         SELECT FROM delivery WHERE delivery.number_id = carried.number_id AND delivery.message_id = carried.message_id
                                AND delivery.state = 'failed')
 """
+WHOLE = f"SELECT coalesce(count(*) >= max(parts), false) FROM ({PARTS.replace('part,', 'parts,')}) AS gone"  # noqa: S608
 RELEASE = """
     UPDATE outbox SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, problem = NULL
     WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING room_id
 """
 RETRY = """
-    UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL
+    UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, verdict = NULL
     WHERE id = ANY($1) AND state IN ('failed', 'kept') AND problem IS NOT NULL AND sealed IS NOT NULL RETURNING {lane}
 """
 FORGET_KEYS = "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'"
@@ -90,6 +95,10 @@ COUNTS = f"""
 """  # noqa: S608 - our own constants
 
 
+async def untold(event: dict[str, Any]) -> None:
+    """Nobody to be told of what may arrive twice."""
+
+
 async def quiet(alarm: Alarm) -> None:
     """Nobody to be told of alarms: they are counted at /healthz all the same."""
 
@@ -104,6 +113,7 @@ class Pace:
 
     at_once: int = 8  # conversations in each direction
     settle: float = 30.0  # seconds that WhatsApp's word is waited for, on a message that it may have
+    silence: float = 3600.0  # seconds without a webhook for its number after which it is sent again all the same
     keep: int = 30  # days that what an item held is kept once it is done
 
 
@@ -112,6 +122,8 @@ class Relay:
 
     def __init__(self, pool: asyncpg.Pool, seal: Seal, pace: Pace = Pace()) -> None:
         self.alarm: Callable[[Alarm], Awaitable[None]] = quiet
+        self.twice: Callable[[dict[str, Any]], Awaitable[None]] = untold
+        self._heard: dict[str, float] = {}  # when each number's webhook was last heard, on the loop's clock
         self._pool = pool
         self._seal = seal
         self._pace = pace
@@ -121,6 +133,8 @@ class Relay:
         """Commit changes of a webhook delivery; on return they are safe."""
         rows = [(column(key), column(conversation), self._close(change, key)) for key, conversation, change in changes]
         new = await self._pool.fetch(ADD_IN, *columns(rows))
+        for _, conversation, _ in changes:
+            self._heard[conversation.removeprefix(HISTORY).partition("|")[0]] = time.monotonic()
         self._put(INBOX, [row["conversation"] for row in new])
 
     async def reject(self, raw: bytes, reason: str, signers: Iterable[str]) -> None:
@@ -143,7 +157,7 @@ class Relay:
         """
         while True:
             try:
-                woken = await self._pool.fetch(CARRY, number_id, column(message_id), room_id, event_id, *place)
+                woken = await self._pool.fetch(CARRY, number_id, column(message_id), column(room_id), column(event_id), *place)
                 break
             except (*AWAY, asyncpg.InterfaceError, OSError) as error:
                 log.warning("What was carried over can't be noted (%s); trying again.", type(error).__name__)
@@ -151,18 +165,21 @@ class Relay:
         for queue in (INBOX, OUTBOX):
             self._put(queue, [lane for table, lane in woken if table == queue.table])
 
-    async def told(self, key: str, message_id: str) -> bool:
-        """WhatsApp tells, in a status, that it has the message of this event under this id; returns whether the event is ours.
+    async def told(self, key: str, message_id: str, number_id: str) -> bool:
+        """WhatsApp tells, in a status of this number, that it has the message of this event under this id.
+
+        Returns whether the event is of this number: what is said of another's is not believed.
 
         When we were ended between giving it to WhatsApp and noting its answer, it is this that keeps it from being sent twice.
         `key`: the event's id; for one of several messages followed by which it is of how many: "$… 2/3".
         """
         event_id, place = _place(key)
-        row = await self._pool.fetchrow(TOLD, column(event_id), place[1])
+        row = await self._pool.fetchrow(TOLD, column(event_id), place[1], column(number_id))
         if row is None:
             return False
+        self._heard[row["number_id"]] = time.monotonic()
         await self.carried(row["number_id"], message_id, row["room_id"], event_id, place)
-        if row["settled"]:
+        if row["goes_on"]:
             self._put(OUTBOX, [row["room_id"]])
         return True
 
@@ -187,6 +204,10 @@ class Relay:
     async def parts_of(self, event_id: str) -> dict[int, str]:
         """The WhatsApp messages that an event became, by their place; without those that WhatsApp could not deliver."""
         return {row["part"]: row["message_id"] for row in await self._pool.fetch(PARTS, column(event_id))}
+
+    async def whole(self, event_id: str) -> bool:
+        """Whether everything that an event became is at WhatsApp."""
+        return bool(await self._pool.fetchval(WHOLE, column(event_id)))
 
     async def hold(self, event_id: str) -> None:
         """Keep an event that was sent and then refused, to be sent again when its room is released."""
@@ -230,7 +251,8 @@ class Relay:
 
     async def run(self, queue: Queue, work: Work, give_up: GiveUp, stop: asyncio.Event) -> None:
         """Carry over, conversations side by side, until told to stop. `work` returns the state to leave: done or kept."""
-        lanes = Lanes(self._pool, self._seal, queue, self._pace.at_once, self._pace.settle, self._ring)
+        word = Word(self._pace.settle, self._pace.silence, self._since, self._perhaps_twice)
+        lanes = Lanes(self._pool, self._seal, queue, self._pace.at_once, word, self._ring)
         self._lanes[queue.table] = lanes
         try:
             await lanes.run(work, give_up, stop)
@@ -258,6 +280,13 @@ class Relay:
         if (running := self._lanes.get(queue.table)) is not None:
             running.put(lanes)
 
+    def _since(self, number: str) -> float:
+        """Seconds since a number's webhook was last heard."""
+        return time.monotonic() - self._heard.get(number, -math.inf)
+
+    async def _perhaps_twice(self, event: dict[str, Any]) -> None:
+        await self.twice(event)
+
     async def _ring(self, alarm: Alarm) -> None:
         await self.alarm(alarm)
 
@@ -272,11 +301,6 @@ def _place(key: str) -> tuple[str, tuple[int, int]]:
     if number.isdecimal() and of.isdecimal() and len(place) < 12 and 0 < int(number) <= int(of) < 32_768:
         return event_id, (int(number), int(of))
     return event_id, (1, 1)
-
-
-def column(text: str) -> str:
-    """Text made fit for a Postgres column."""
-    return text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -34,8 +34,11 @@ class Setback:
     alarm: bool = False
 
 
-def setback(error: Exception, attempt: int, waited: float, chance: float) -> Setback:
-    """After the `attempt`-th failure (from 1) of a message that has been failing for `waited` seconds; `chance` is in [0, 1)."""
+def setback(error: Exception, attempt: int, waited: float, chance: float, *, inward: bool = False) -> Setback:
+    """After the `attempt`-th failure (from 1) of a message that has been failing for `waited` seconds; `chance` is in [0, 1).
+
+    `inward`: it comes from WhatsApp, which has had our word that we have it: it waits as long as the homeserver is away.
+    """
     jitter = 0.8 + 0.4 * chance
     counted = min(LONGEST, 0.5 * 2.0 ** min(attempt - 1, 12)) * jitter
     probing = min(PROBE, max(0.5, waited)) * jitter  # as long again as it has lasted
@@ -50,7 +53,7 @@ def setback(error: Exception, attempt: int, waited: float, chance: float) -> Set
     if isinstance(error, NetworkError):
         return _network(error, attempt, waited, max(error.after, probing), max(error.after, counted))
     if _away(error):
-        if waited >= GIVE_UP:
+        if waited >= GIVE_UP and not inward:
             return Setback("failed", alarm=True)
         return Setback("waiting", probing, counted=False, pause="all")
     if isinstance(error, MatrixRequestError) and error.http_status == 429:
@@ -58,6 +61,13 @@ def setback(error: Exception, attempt: int, waited: float, chance: float) -> Set
     if attempt >= TRIES or (isinstance(error, MatrixRequestError) and error.http_status in (400, 413)):
         return Setback("failed", alarm=True)
     return Setback("waiting", counted)
+
+
+def telling(error: Exception, attempt: int, chance: float) -> Setback:
+    """After the `attempt`-th failure to tell people of a message that was given up: failed when they can't be told at all."""
+    if isinstance(error, MatrixRequestError) and error.http_status in (403, 404):
+        return Setback("failed")
+    return setback(error, attempt, 0, chance, inward=True)
 
 
 def _network(error: NetworkError, attempt: int, waited: float, probing: float, counted: float) -> Setback:

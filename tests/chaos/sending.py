@@ -33,7 +33,7 @@ SECRET, NUMBER, CONTACT = "geheim", "31", "31612345678"
 async def main(database: str, graph: str, port: int, settle: float) -> None:
     """Send what is in the outbox, until killed."""
     async with asyncpg.create_pool(database, min_size=2, max_size=10) as pool, aiohttp.ClientSession() as http:
-        relay = Relay(pool, SEAL, Pace(settle=settle))
+        relay = Relay(pool, SEAL, Pace(settle=settle, silence=settle))
         cloud = Cloud(http, graph, "v25.0", str, 1000)
 
         async def send(event: dict[str, Any]) -> str:

@@ -70,7 +70,7 @@ class Cloud:
         except RecursionError:
             raise NotUnderstood("it is nested too deeply") from None
 
-    def told(self, change: dict[str, Any]) -> tuple[str, str] | None:
+    def told(self, change: dict[str, Any]) -> tuple[str, str, str] | None:
         return told.ours(change)
 
     async def download(self, media: Media, number_id: str) -> bytes:

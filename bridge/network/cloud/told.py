@@ -21,13 +21,15 @@ from bridge.network.cloud.parts import Contact, File, Problem, known, moment, nu
 CLOSED = ("group_delete", "group_suspend")
 
 
-def ours(change: dict[str, Any]) -> tuple[str, str] | None:
-    """(our key, WhatsApp's id) of a message of ours, when a change is a status of it: then WhatsApp has it."""
+def ours(change: dict[str, Any]) -> tuple[str, str, str] | None:
+    """(our key, WhatsApp's id, the number's id) of a message of ours, when a change is a status of it: then WhatsApp has it."""
     item = change.get("item") if change.get("kind") == "statuses" else None
     if not isinstance(item, dict):
         return None
     key, message_id = item.get("biz_opaque_callback_data"), item.get("id")
-    return (key, message_id) if isinstance(key, str) and isinstance(message_id, str) and key and message_id else None
+    if not (isinstance(key, str) and isinstance(message_id, str) and key and message_id):
+        return None
+    return key, message_id, number_of(change)
 
 
 def receipt(change: dict[str, Any]) -> Receipt:

@@ -507,6 +507,34 @@ async def test_outside_the_window_templates_are_offered_and_one_is_sent_from_the
     assert (await bridge.relay.event_of(NUMBER, sent["id"])) not in (None, command)  # an answer is to what people see
 
 
+async def test_a_template_is_shown_though_its_status_came_first_and_the_homeserver_was_away(bridge, monkeypatch):
+    send, away = bridge.matrix.send, True
+
+    async def fails(sender, room_id, content, *more, **named):
+        nonlocal away
+        if "nl.griffier.source" in content and away:
+            away = False
+            await bridge.webhooks()
+            raise ConnectionRefusedError
+        return await send(sender, room_id, content, *more, **named)
+
+    monkeypatch.setattr(bridge.matrix, "send", fails)
+    asked = await bridge.text("!sjabloon afspraak de minister | vrijdag")
+    assert not away
+    assert (await bridge.state(asked), len(await bridge.sent())) == ("done", 1)
+    assert [content["body"] for _, content in bridge.matrix.said.values() if "nl.griffier.source" in content] == [
+        "Uw afspraak met de minister is op vrijdag. Tot dan!"
+    ]
+
+
+async def test_what_went_before_a_setback_is_not_said_to_wait_because_the_window_has_closed_since(bridge):
+    bridge.count += 1
+    await bridge.relay.carried(NUMBER, "wamid.ging", ROOM, "$e2")
+    await bridge.pool.execute("UPDATE spoken SET at = now() - interval '2 days'")
+    assert await bridge.state(await bridge.text("dag")) == "done"
+    assert (await bridge.sent(), bridge.matrix.notices) == ([], [])
+
+
 async def test_a_template_without_variables_goes_by_a_reaction_with_its_digit(bridge):
     await close(bridge)
     await bridge.text("bent u daar nog?")

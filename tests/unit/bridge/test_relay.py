@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from mautrix.errors import MatrixUnknownRequestError
 
 from bridge.network import NetworkError, NotUnderstood, NotYet
 from bridge.relay.relay import INBOX, OUTBOX, Alarm, Pace, Relay
@@ -65,8 +66,11 @@ async def running(relay: Relay, does: Callable[[dict[str, Any]], Awaitable[str]]
     async def note(alarm: Alarm) -> None:
         other.alarms.append(alarm)
 
+    async def give_up(change: dict[str, Any], reason: str) -> None:
+        await other.give_up(change, reason)  # which a test may replace
+
     relay.alarm = note
-    task = asyncio.create_task(relay.run(queue, other.work, other.give_up, stop))
+    task = asyncio.create_task(relay.run(queue, other.work, give_up, stop))
     try:
         yield other
     finally:
@@ -351,6 +355,8 @@ async def test_a_message_under_way_at_a_crash_waits_for_the_word_of_whatsapp_and
     await asyncio.gather(task, return_exceptions=True)
 
     async def send(event):
+        if await relay.whole(event["event_id"]):
+            return "done"
         posts.append(event["text"])
         await relay.carried("31", f"wamid.{event['text']}", "!a", event["event_id"])
         return "done"
@@ -358,7 +364,7 @@ async def test_a_message_under_way_at_a_crash_waits_for_the_word_of_whatsapp_and
     async with running(relay, send, OUTBOX) as other:
         await asyncio.sleep(0.2)
         assert posts == ["een"]
-        assert await relay.told("$een", "wamid.een")
+        assert await relay.told("$een", "wamid.een", "31")
         await other.until(lambda: posts == ["een", "twee"], seconds=2)
     assert await relay.message_of("$een") == "wamid.een"
     assert await states(relay, "outbox") == {"done": 2}
@@ -375,13 +381,58 @@ async def test_a_message_that_whatsapp_says_nothing_of_is_sent_again_after_a_whi
 
     async with running(relay, work, OUTBOX) as other:
         await relay.take_out([event("een")])
+        await other.until(lambda: posts)
+        await relay.take_in([change("iets anders")])
         await other.until(lambda: other.carried == ["een"])
     assert posts[1] - posts[0] >= 0.5
 
 
+async def test_a_message_is_sent_again_only_once_whatsapp_is_heard_again_and_it_is_said_that_it_may_be_there_twice(relay):
+    posts, said = [], []
+
+    async def work(event):
+        posts.append(time.monotonic())
+        if len(posts) == 1:
+            raise NetworkError("geen antwoord", final=False, scope="message", unsure=True)
+        return "done"
+
+    async def twice(event):
+        said.append((event["text"], len(posts)))
+
+    relay.twice = twice
+    async with running(relay, work, OUTBOX) as other:
+        await relay.take_out([event("een")])
+        await asyncio.sleep(2.5)
+        assert (len(posts), said) == (1, [])
+        await relay.take_in([change("van een ander nummer", "32|c")])
+        await asyncio.sleep(1.2)
+        assert len(posts) == 1
+        heard = time.monotonic()
+        await relay.take_in([change("van dit nummer")])
+        await other.until(lambda: other.carried == ["een"], seconds=4)
+    assert posts[1] - heard >= 0.5
+    assert said == [("een", 1)]
+
+
+async def test_a_message_is_sent_again_in_the_end_though_whatsapp_is_never_heard(relay):
+    relay._pace = Pace(at_once=8, settle=0.3, silence=1.0)
+    posts = []
+
+    async def work(event):
+        posts.append(time.monotonic())
+        if len(posts) == 1:
+            raise NetworkError("geen antwoord", final=False, scope="message", unsure=True)
+        return "done"
+
+    async with running(relay, work, OUTBOX) as other:
+        await relay.take_out([event("een")])
+        await other.until(lambda: other.carried == ["een"], seconds=5)
+    assert posts[1] - posts[0] >= 1
+
+
 async def test_a_status_that_comes_before_the_answer_leaves_the_message_once(relay):
     async def work(event):
-        assert await relay.told(event["event_id"], "wamid.een")
+        assert await relay.told(event["event_id"], "wamid.een", "31")
         await relay.carried("31", "wamid.een", "!a", event["event_id"])
         return "done"
 
@@ -389,7 +440,7 @@ async def test_a_status_that_comes_before_the_answer_leaves_the_message_once(rel
         await relay.take_out([event("een"), event("een")])
         await other.until(lambda: other.carried == ["een"])
         await other.until(lambda: not other.relay._lanes["outbox"]._busy)
-        assert not await relay.told("$onbekend", "wamid.twee")
+        assert not await relay.told("$onbekend", "wamid.twee", "31")
     assert await states(relay, "outbox") == {"done": 1}
 
 
@@ -416,3 +467,104 @@ async def test_what_is_done_is_forgotten_after_a_while_and_still_comes_only_once
         await relay.take_in([change("oud")])
         await asyncio.sleep(0.1)
         assert other.carried == ["oud", "nieuw"]
+
+
+async def test_a_character_that_postgres_has_not_sets_one_message_aside_and_stops_nothing_else(relay):
+    async def work(change):
+        if change["text"] == "wacht":
+            raise NotYet("nog niet", awaits="wamid.\ud800\0")
+        if change["text"] == "reden":
+            raise NotUnderstood("nummer \0\ud800")
+        if change["text"] == "staat":
+            return "\0"
+        return "done"
+
+    async with running(relay, work) as other:
+        await relay.take_in([change("wacht"), change("reden"), change("staat"), change("verder"), change("ander", "31|d")])
+        await other.until(lambda: {"verder", "ander"} <= set(other.carried), seconds=3)
+        await other.until(lambda: not other.relay._lanes["inbox"]._busy)
+    assert await states(relay) == {"aside": 1, "kept": 1, "failed": 1, "done": 2}
+    assert [alarm.problem for alarm in other.alarms] == ["CharacterNotInRepertoireError"]
+
+
+async def test_a_status_settles_nothing_of_which_the_work_is_unfinished(relay):
+    shown: list[str] = []
+
+    async def template(event):
+        gone = await relay.parts_of(event["event_id"])
+        if not gone:
+            assert await relay.told(event["event_id"], "wamid.een", "31")
+            raise ConnectionRefusedError  # the homeserver is away just when the text is to be shown
+        shown.append(gone[1])
+        return "done"
+
+    async with running(relay, template, OUTBOX) as other:
+        await relay.take_out([event("een")])
+        await other.until(lambda: shown == ["wamid.een"], seconds=4)
+        await other.until(lambda: not other.relay._lanes["outbox"]._busy)
+    assert await states(relay, "outbox") == {"done": 1}
+
+
+async def test_a_status_of_what_was_given_up_says_that_it_arrived_after_all(relay):
+    async def work(event):
+        raise NetworkError("131000", final=True)
+
+    async with running(relay, work, OUTBOX) as other:
+        await relay.take_out([event("een")])
+        await other.until(lambda: other.told)
+        await other.until(lambda: not other.relay._lanes["outbox"]._busy)
+        assert await states(relay, "outbox") == {"failed": 1}
+        assert await relay.told("$een", "wamid.een", "31")
+    assert await states(relay, "outbox") == {"done": 1}
+
+
+@pytest.mark.parametrize("queue", [INBOX, OUTBOX], ids=["inward", "outward"])
+async def test_what_is_given_up_is_left_only_when_people_have_been_told(relay, queue):
+    asked, away = 0, True
+
+    async def work(change):
+        nonlocal asked
+        asked += 1
+        raise NotUnderstood("raar") if queue is INBOX else NetworkError("131000", final=True)
+
+    async with running(relay, work, queue) as other:
+        told = other.give_up
+
+        async def give_up(change, reason):
+            if away:
+                raise ConnectionRefusedError
+            await told(change, reason)
+
+        other.give_up = give_up
+        await (relay.take_in([change("een")]) if queue is INBOX else relay.take_out([event("een")]))
+        await asyncio.sleep(1.5)
+        assert await states(relay, queue.table) == {"waiting": 1}
+        away = False
+        await other.until(lambda: other.told, seconds=4)
+        await other.until(lambda: not other.relay._lanes[queue.table]._busy)
+    assert (asked, len(other.told)) == (1, 1)
+    assert await states(relay, queue.table) == ({"kept": 1} if queue is INBOX else {"failed": 1})
+
+
+async def test_who_can_not_be_told_at_all_holds_nothing_up(relay):
+    async def work(change):
+        if change["text"] == "raar":
+            raise NotUnderstood("raar")
+        return "done"
+
+    async with running(relay, work) as other:
+
+        async def give_up(change, reason):
+            raise MatrixUnknownRequestError(403)
+
+        other.give_up = give_up
+        await relay.take_in([change("raar"), change("goed")])
+        await other.until(lambda: other.carried == ["goed"], seconds=3)
+    assert await states(relay) == {"done": 1, "kept": 1}
+
+
+async def test_a_status_of_another_number_says_nothing_of_a_message(relay):
+    await relay.take_out([event("een"), event("twee", "!c")])
+    assert not await relay.told("$een", "wamid.vals", "32")
+    assert await relay.message_of("$een") is None
+    assert await relay.told("$twee", "wamid.twee", "32")

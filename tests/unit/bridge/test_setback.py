@@ -59,6 +59,12 @@ def test_a_homeserver_that_is_away_is_no_fault_of_a_message(error):
     assert what.after <= 18
 
 
+def test_what_whatsapp_has_had_our_word_of_waits_as_long_as_the_homeserver_is_away():
+    error = ConnectionRefusedError()
+    assert setback(error, 1, 63 * 3600, 0.5, inward=True).state == "waiting"
+    assert setback(error, 1, 63 * 3600, 0.5).state == "failed"
+
+
 def test_what_the_homeserver_refuses_for_good_is_set_aside_at_once_and_the_rest_after_a_minute():
     assert after(MatrixUnknownRequestError(413)).state == "failed"
     assert after(MatrixUnknownRequestError(403), TRIES - 1).state == "waiting"
