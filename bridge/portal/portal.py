@@ -134,8 +134,10 @@ class Portals:
     async def make(self, number_id: str, contact: str, conversation: Conversation, person: int | None, ghosts: Sequence[Account]) -> Portal:  # fmt: skip  # noqa: E501
         """Make the room of a conversation, private to its officials. Raises MatrixRequestError.
 
-        They are invited once it is noted: what they say in it at once is then said in a conversation.
+        They are invited with its first event: their clients then know its ghosts by the time that these speak.
         """
+        former = self._is_former(number_id, conversation.official)
+        officials = {conversation.official} if former else self._numbers.officials(number_id)
         initial = [
             {"type": kind, "state_key": key, "content": content}
             for (kind, key), content in conversation.state(self._key).items()
@@ -154,7 +156,7 @@ class Portals:
             "visibility": "private",
             "name": state["m.room.name", ""]["name"],
             "topic": state["m.room.topic", ""]["topic"],
-            "invite": [ghost.user_id for ghost in ghosts],
+            "invite": [*sorted(officials), *(ghost.user_id for ghost in ghosts)],
             "initial_state": initial,
             "power_level_content_override": {"users": power, "invite": 50},  # who is in it is for the bridge to say
             "creation_content": {"m.federate": False},
@@ -172,11 +174,11 @@ class Portals:
         made = Portal(
             room_id, number_id, column(contact), self._settings.encryption, person, conversation.group, 0, conversation.official
         )
-        given = self._is_former(number_id, made.official)
+        former = self._is_former(number_id, made.official)  # it may have been given away meanwhile
         async with self._pool.acquire() as connection, connection.transaction():
-            if not given:
+            if not former:
                 await connection.execute(FREE, number_id, made.contact, room_id)
-            parts = made.encrypted, person, made.group, conversation.digest(), made.official, given
+            parts = made.encrypted, person, made.group, conversation.digest(), made.official, former
             await connection.execute(ADD, room_id, number_id, made.contact, *parts)
         await self.welcome(made)
         return made

@@ -253,23 +253,6 @@ async def test_a_group_of_a_former_official_is_not_the_next_ones(half):
     assert [(officials(room), len(room.said())) for room in half.rooms] == [({MINISTER}, 2), ({OTHER}, 1)]
 
 
-async def test_an_official_is_invited_to_a_room_only_once_it_is_known_as_a_conversation(half):
-    known: list[int] = []
-
-    async def busy(move: str) -> int:
-        known.append(await half.pool.fetchval("SELECT count(*) FROM portal"))
-        return 500
-
-    half.matrix.moved = busy
-    with pytest.raises(MatrixRequestError):
-        await half.text("31611", "een")
-    half.matrix.moved = None
-    await half.text("31611", "een")
-    [room] = half.rooms
-    assert (known, room.said(), MINISTER in officials(room)) == ([1], ["een"], True)
-    assert room.state["m.room.member", MINISTER] == {"membership": "invite"}
-
-
 async def test_who_may_no_longer_be_in_a_room_is_out_of_it_however_often_it_takes(half):
     await half.text("31611", "een")
     await half.text("31622", "twee")
