@@ -23,6 +23,7 @@ async def test_a_contact_writes_and_sees_the_ticks_and_the_answer_come(sim):
         await tab.until("document.activeElement.id === 'text'")
         await tab.type("Dag, bent u daar?")
         await tab.key("Enter", 13)
+        await tab.until(f"{BUBBLES}.includes('Dag, bent u daar?')")  # what was said before has ticks already
         await tab.until(f"{TICKS}.at(-1) === 'ticks delivered ✓✓'")
         message = sim.hook.messages()[-1]
         assert message["text"]["body"] == "Dag, bent u daar?"
