@@ -164,7 +164,16 @@ async function timeline({ room }) {
 }
 
 // Every event as this client shows it, edits taken in, with what it was sent as.
+// A key that came before we were in the room is its sender's once their devices are known: who opens a room asks for them.
+async function acquaint(room) {
+    const unread = client.getRoom(room)?.getLiveTimeline().getEvents().filter((event) => event.isDecryptionFailure()) ?? [];
+    if (!unread.length) return;
+    await client.getCrypto().getUserDeviceInfo([...new Set(unread.map((event) => event.getSender()))], true);
+    await Promise.all(unread.map((event) => client.decryptEventIfNeeded(event, { isRetry: true })));
+}
+
 async function contents({ room }) {
+    await acquaint(room);
     return {
         events: (await known(room)).getLiveTimeline().getEvents().map((event) => ({
             ...told(event), at: event.getTs(), state_key: event.getStateKey() ?? null, content: event.getContent(),
@@ -175,6 +184,7 @@ async function contents({ room }) {
 
 async function waitForText({ room, text, timeout_ms = 20000 }) {
     const found = await until(async () => {
+        await acquaint(room);
         const events = client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
         return events.find((event) => String(event.getContent().body ?? "").includes(text));
     }, timeout_ms, `"${text}" in ${room}`);
