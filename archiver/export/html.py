@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 
+from archiver.export.catalogue import translations
 from archiver.export.language import Language
 from archiver.export.transcript import Sink, Transcript
 from archiver.reading.timeline import Attachment, Entry
@@ -17,9 +18,17 @@ PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 SOUNDS = frozenset({"audio/ogg", "audio/mpeg", "audio/mp4", "audio/wav", "audio/x-wav", "audio/webm", "audio/aac"})
 
 
-def environment_of(loader: BaseLoader) -> Environment:
-    """Templates; everything is escaped unless it is a template's own markup."""
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def environment_of(loader: BaseLoader, code: str) -> Environment:
+    """Templates in a language; everything is escaped unless it is a template's own markup."""
+    made = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    made.install_gettext_translations(translations(code), newstyle=True)  # type: ignore[attr-defined]
     made.filters["plain"] = plain
     return made
 
@@ -53,7 +62,7 @@ class Html:
     async def write(self, transcript: Transcript, out: Sink) -> int:
         """Write head, messages one by one, and tail: memory does not grow with the room."""
         language = Language(transcript.language)
-        pages = environment_of(PackageLoader("archiver.export"))
+        pages = environment_of(PackageLoader("archiver.export"), language.code)
         out.write(pages.get_template("head.html").render(t=transcript, room=transcript.room, say=language))
         one = pages.get_template("message.html")
         count, total, day = 0, 0, ""

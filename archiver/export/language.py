@@ -7,6 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from archiver.export.bridged_words import BRIDGED
+from archiver.export.catalogue import LANGUAGES, translations
 
 ZONE = ZoneInfo("Europe/Amsterdam")
 MONTHS = {
@@ -235,7 +236,6 @@ TEXTS: dict[str, dict[str, str]] = {
     "unseen": {"nl": "begint vóór de tijd van het archief in dit gesprek", "en": "begins before the archive's time in this conversation"},
     "end": {"nl": "Einde van het uittreksel", "en": "End of the extract"},
     "not_found": {"nl": "Niet gevonden", "en": "Not found"},
-    "back": {"nl": "Terug naar de gesprekken", "en": "Back to the conversations"},
 }  # fmt: skip
 
 
@@ -243,10 +243,19 @@ class Language:
     """Texts, dates and reasons in one language."""
 
     def __init__(self, code: str) -> None:
-        self.code = code if code in ("nl", "en") else "nl"
+        self.code = code if code in LANGUAGES else "nl"
+        self._words = translations(self.code)
 
     def __call__(self, name: str) -> str:
         return TEXTS[name][self.code]
+
+    def gettext(self, text: str) -> str:
+        """A text of the code in this language."""
+        return self._words.gettext(text)
+
+    def ngettext(self, one: str, many: str, count: int) -> str:
+        """A text for a count in this language."""
+        return self._words.ngettext(one, many, count)
 
     def day(self, moment: datetime) -> str:
         """The day as people write it, in the zone of the Netherlands."""

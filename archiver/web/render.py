@@ -16,10 +16,10 @@ from archiver.web.place import place_after
 
 
 @cache
-def environment() -> Environment:
-    """The pages' templates, and those they share with the exports."""
+def environment(code: str) -> Environment:
+    """The pages' templates in a language, and those they share with the exports."""
     loader = ChoiceLoader([PackageLoader("archiver.web"), PackageLoader("archiver.export")])
-    made = environment_of(loader)
+    made = environment_of(loader, code)
     made.filters["part"] = lambda text: quote(text, safe="")
     made.filters["after"] = lambda hit: place_after(hit.message.record)
     return made
@@ -33,7 +33,7 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     other = here.update_query(lang="en" if say.code == "nl" else "nl")
     visitor = request.get("visitor")
     text = (
-        environment()
+        environment(say.code)
         .get_template(template)
         .render(say=say, other_language=str(other), visitor=visitor, menu=request.get("menu", ()), **values)
     )

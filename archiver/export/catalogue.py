@@ -1,0 +1,35 @@
+"""Texts in Dutch and English (gettext).
+
+The English ones stand in the code and the templates, the Dutch ones in `archiver/locale/nl`: a subject's translations are one
+.po file there, and all of them together the catalogue.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from gettext import GNUTranslations, NullTranslations
+from importlib.resources import files
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+LANGUAGES = ("nl", "en")
+
+
+@cache
+def translations(code: str) -> NullTranslations:
+    """The catalogue of a language: the texts as they are written, for English."""
+    found = NullTranslations()
+    folder = files("archiver") / "locale" / code
+    if code not in LANGUAGES or not folder.is_dir():
+        return found
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        compiled = io.BytesIO()
+        with file.open("rb") as source:
+            write_mo(compiled, read_po(source, locale=code))
+        compiled.seek(0)
+        subject = GNUTranslations(compiled)
+        subject.add_fallback(found)
+        found = subject
+    return found
