@@ -27,7 +27,7 @@ MAY = {
     Role.AUDITOR: {"/audit", "/audit.csv"},
 }
 OPEN = {
-    "/healthz", "/readyz", "/metrics", "/static/style.css", "/signin", "/signin/start", "/signin/callback", "/signedout",
+    "/healthz", "/readyz", "/metrics", "/static/{file}", "/signin", "/signin/start", "/signin/callback", "/signedout",
     "/oidc/backchannel-logout",
 }  # fmt: skip
 
