@@ -11,7 +11,7 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, assets, health, pages, people, sign_in, trail
+from archiver.web import access, assets, errors, health, pages, people, sign_in, trail
 from archiver.web.context import ARCHIVE, Archive, public_url
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
-    app = web.Application(middlewares=[pages.explain_errors, access.require])
+    app = web.Application(middlewares=[errors.explain, access.require])
     app[ARCHIVE] = archive
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)

@@ -78,4 +78,6 @@ async def asset(request: web.Request) -> web.Response:
     packed = "gzip" in request.headers.get("Accept-Encoding", "")
     if packed:
         headers["Content-Encoding"] = "gzip"
-    return web.Response(body=found.packed if packed else found.body, content_type=found.media_type, charset="utf-8", headers=headers)
+    return web.Response(
+        body=found.packed if packed else found.body, content_type=found.media_type, charset="utf-8", headers=headers
+    )

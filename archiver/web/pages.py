@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from aiohttp import web
@@ -23,7 +22,7 @@ from archiver.reading.search import as_shown, search
 from archiver.reading.timeline import Entry, authors, page_before
 from archiver.reading.words import NothingToSearch
 from archiver.web.access import reading
-from archiver.web.context import ARCHIVE
+from archiver.web.context import ARCHIVE, language
 from archiver.web.place import place, read_place
 from archiver.web.render import render
 
@@ -33,23 +32,6 @@ routes = web.RouteTableDef()
 PAGE = 100
 FILE = "SELECT address, scan FROM media WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = 'file' AND state = 'stored'"
 DESPITE = "infected"  # said in the address by who has read the warning
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@web.middleware
-async def explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as pages for people; what went wrong inside goes to the log, without content."""
-    try:
-        return await handler(request)
-    except web.HTTPNotFound:
-        return render(request, "problem.html", 404, problem="not_found")
-    except web.HTTPException:
-        raise
-    except Exception:
-        log.exception("A page failed: %s %s", request.method, request.match_info.route.name or "")
-        raise web.HTTPInternalServerError(
-            text="Er ging iets mis; de beheerder vindt het in het logboek. · Something went wrong."
-        ) from None
 
 
 @routes.get("/")
@@ -113,7 +95,8 @@ async def file(request: web.Request) -> web.StreamResponse:
         if kept is None:
             raise web.HTTPNotFound
         if kept["scan"] == "waiting":
-            return render(request, "problem.html", 409, problem="not_scanned")
+            problem = language(request).gettext("This file is still being scanned for viruses")
+            return render(request, "problem.html", 409, problem=problem)
         if kept["scan"] == "infected" and not despite:
             return render(request, "infected.html", 403, download=request.rel_url.update_query(despite=DESPITE))
         try:
