@@ -19,7 +19,7 @@ HTMX = "vendor/htmx-2.0.11/htmx.min.js"
 # All there is: the name in its address, and the files of which it is made, in `static` or, with a colon, in another package.
 MADE_OF: dict[str, tuple[str, ...]] = {
     "components.css": (COMPONENTS,),
-    "style.css": ("tokens.css", "archiver.export:templates/style.css", "pages.css"),
+    "style.css": ("archiver.export:templates/style.css", "tokens.css", "pages.css"),
     "htmx.js": (HTMX,),
     "page.js": ("page.js",),
     "icon.svg": ("icon.svg",),

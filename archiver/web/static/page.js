@@ -10,6 +10,7 @@ function label(table) {
     for (const line of row.rows) {
       [...line.cells].forEach((cell, place) => {
         if (heads[place] && cell.tagName === "TD") cell.dataset.label = heads[place].innerText.trim();
+        if (!cell.innerText.trim() && !cell.querySelector("img, input, button, svg")) cell.dataset.empty = "yes";
       });
     }
   }
