@@ -34,6 +34,7 @@ TOLD: dict[int, tuple[str, str]] = {
     ),
     503: (N_("Not available now"), N_("Try again in a few minutes.")),
 }  # fmt: skip
+OWN_WORDS = (400, 409)  # where who raised it tells better what to do
 KEPT = ("Allow", "Retry-After", "WWW-Authenticate", "Location")  # of an error's own headers
 
 
@@ -56,7 +57,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _page(request: web.Request, error: web.HTTPException) -> web.Response:
     gettext = language(request).gettext
     title, advice = TOLD.get(error.status) or TOLD[500 if error.status > 500 else 400]
-    own = "" if error.text == f"{error.status}: {error.reason}" else error.text
+    own = error.text if error.status in OWN_WORDS and error.text != f"{error.status}: {error.reason}" else ""
     response = render(request, "problem.html", error.status, problem=gettext(title), advice=own or gettext(advice))
     response.headers.update({name: value for name in KEPT if (value := error.headers.get(name)) is not None})
     return response
