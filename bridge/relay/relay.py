@@ -34,10 +34,11 @@ ADD_OUT = """
     INSERT INTO outbox (event_id, room_id, sealed)
     SELECT event_id, room_id, sealed FROM unnest($1::text[], $2::text[], $3::bytea[])
            WITH ORDINALITY AS given (event_id, room_id, sealed, place) ORDER BY place
-    ON CONFLICT (event_id) DO NOTHING RETURNING room_id
+    ON CONFLICT (event_id) DO NOTHING RETURNING lane
 """
 REJECT = "INSERT INTO rejected (reason, sealed, digest, signers) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) DO NOTHING"
-# Whoever waits beside its conversation for this message may go on.
+# Whoever waits beside its conversation for this message may go on. So may, for a week, what was told of because it did not come:
+# the notice stood in its place, and it now comes after that.
 CARRY = """
     WITH carry AS (
         INSERT INTO carried (number_id, message_id, room_id, event_id, part, parts) VALUES ($1, $2, $3, $4, $5, $6)
@@ -45,9 +46,18 @@ CARRY = """
     ), into_matrix AS (
         UPDATE inbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING conversation
     ), into_whatsapp AS (
-        UPDATE outbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING room_id
+        UPDATE outbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING lane
+    ), after_all AS (
+        UPDATE inbox SET state = 'aside', due_at = now(), attempts = 0, waits_since = NULL, finished_at = NULL, problem = NULL
+        WHERE state = 'kept' AND awaits IN ($2, $4) AND sealed IS NOT NULL AND finished_at > now() - interval '7 days'
+        RETURNING conversation, split_part(dedupe, '|', 1) AS kind, split_part(dedupe, '|', 2) AS number_id, dedupe
+    ), notices AS (
+        DELETE FROM carried USING after_all
+        WHERE carried.number_id = after_all.number_id
+          AND carried.message_id = substr(dedupe, length(kind) + length(after_all.number_id) + 3)
     )
-    SELECT 'inbox', conversation FROM into_matrix UNION ALL SELECT 'outbox', room_id FROM into_whatsapp
+    SELECT 'inbox', conversation FROM into_matrix UNION ALL SELECT 'outbox', lane FROM into_whatsapp
+    UNION ALL SELECT 'inbox', conversation FROM after_all
 """
 # It goes on at once, and sees for itself that all of it went and what is still to be shown; what was given up needs no more.
 TOLD = """
@@ -68,7 +78,7 @@ PARTS = """
 WHOLE = f"SELECT coalesce(count(*) >= max(parts), false) FROM ({PARTS.replace('part,', 'parts,')}) AS gone"  # noqa: S608
 RELEASE = """
     UPDATE outbox SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, problem = NULL
-    WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING room_id
+    WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING lane
 """
 RETRY = """
     UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, verdict = NULL
@@ -146,7 +156,7 @@ class Relay:
         """Commit Matrix events that must go to WhatsApp; on return they are safe."""
         rows = [(column(event["event_id"]), column(event["room_id"]), self._close(event, event["event_id"])) for event in events]
         new = await self._pool.fetch(ADD_OUT, *columns(rows))
-        self._put(OUTBOX, [row["room_id"] for row in new])
+        self._put(OUTBOX, [row["lane"] for row in new])
 
     async def carried(
         self, number_id: str, message_id: str, room_id: str, event_id: str, place: tuple[int, int] = (1, 1)
@@ -216,7 +226,7 @@ class Relay:
     async def release(self, room_id: str) -> int:
         """Send what was held in a room, in its own order; returns how much that is."""
         rows = await self._pool.fetch(RELEASE, column(room_id))
-        self._put(OUTBOX, [row["room_id"] for row in rows])
+        self._put(OUTBOX, [row["lane"] for row in rows])
         return len(rows)
 
     async def held(self, room_id: str) -> int:
