@@ -8,6 +8,8 @@ ALTER TABLE outbox ADD COLUMN IF NOT EXISTS lane text
     GENERATED ALWAYS AS (CASE WHEN starts_with(event_id, 'nl.griffier.') THEN 'behind|' || room_id ELSE room_id END) STORED;
 CREATE INDEX IF NOT EXISTS outbox_lane_waiting ON outbox (lane, id) WHERE state = 'waiting';
 CREATE INDEX IF NOT EXISTS outbox_lane_aside ON outbox (lane, id) WHERE state = 'aside';
+-- What waits is looked through for files again and again, past all that is done.
+CREATE INDEX IF NOT EXISTS inbox_unfinished ON inbox (id) WHERE state IN ('waiting', 'aside');
 -- Whose file it is: it is kept as long as its message waits.
 ALTER TABLE fetched_file ADD COLUMN IF NOT EXISTS dedupe text;
 -- Attempts at showing a file, apart from those at fetching it.
