@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -84,7 +85,22 @@ RETRY = """
     UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, verdict = NULL
     WHERE id = ANY($1) AND state IN ('failed', 'kept') AND problem IS NOT NULL AND sealed IS NOT NULL RETURNING {lane}
 """
-FORGET_KEYS = "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'"
+# What is only of use for a while. What a room was told counts on its day. That a message was deleted counts as long as it may yet
+# go; that it failed, as long as it may be sent again; and how far it got is asked after when it is deleted (KEPT_DELIVERY).
+KEPT_DELIVERY = timedelta(days=365)
+OUTDATED = (
+    "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'",
+    "DELETE FROM noticed WHERE day < current_date - 7",
+    """
+    DELETE FROM withdrawn WHERE at < now() - interval '30 days' AND NOT EXISTS (
+        SELECT FROM outbox WHERE outbox.event_id = withdrawn.event_id AND state <> 'done' AND sealed IS NOT NULL)
+    """,
+    f"""
+    DELETE FROM delivery WHERE at < now() - interval '{KEPT_DELIVERY.days} days' AND NOT (state = 'failed' AND EXISTS (
+        SELECT FROM carried JOIN outbox USING (event_id)
+        WHERE carried.number_id = delivery.number_id AND carried.message_id = delivery.message_id AND outbox.sealed IS NOT NULL))
+    """,  # noqa: S608 - our own constant
+)
 FORGET = """
     UPDATE {table} SET sealed = NULL WHERE id IN (
         SELECT id FROM {table} WHERE state = 'done' AND sealed IS NOT NULL AND finished_at < now() - make_interval(days => $1)
@@ -270,10 +286,11 @@ class Relay:
             del self._lanes[queue.table]
 
     async def forget(self, stop: asyncio.Event) -> None:
-        """Delete what was in items that are done for `keep` days, every hour, until told to stop."""
+        """Delete what was in items that are done for `keep` days, and what is outdated, every hour, until told to stop."""
         while not stop.is_set():
             try:
-                await self._pool.execute(FORGET_KEYS)
+                for statement in OUTDATED:
+                    await self._pool.execute(statement)
                 for queue in (INBOX, OUTBOX):
                     while not stop.is_set() and await self._forget(queue):
                         pass

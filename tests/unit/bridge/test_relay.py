@@ -222,7 +222,9 @@ async def test_what_was_told_of_because_its_message_had_not_come_follows_it_for_
         other.told.append((change["text"], reason))
         await relay.carried("31", change["text"], "!a", "$melding")
 
-    early = [(f"message|31|{text}", "31|c", {"text": text, "target": target}) for text, target in (("net", "ruw"), ("oud", "weg"))]
+    early = [
+        (f"message|31|{text}", "31|c", {"text": text, "target": target}) for text, target in (("net", "ruw"), ("oud", "weg"))
+    ]
     async with running(relay, work) as other:
         other.give_up = notice
         await relay.take_in(early)
@@ -523,6 +525,28 @@ async def test_what_is_done_is_forgotten_after_a_while_and_still_comes_only_once
         await relay.take_in([change("oud")])
         await asyncio.sleep(0.1)
         assert other.carried == ["oud", "nieuw"]
+
+
+async def test_what_is_only_of_use_for_a_while_is_cleaned_and_what_may_yet_be_needed_is_not(relay):
+    await relay._pool.execute("""
+        INSERT INTO noticed VALUES ('!a', 'oud', current_date - 8), ('!a', 'nieuw', current_date);
+        INSERT INTO withdrawn VALUES ('$oud', now() - interval '31 days'), ('$wacht', now() - interval '31 days'), ('$nieuw', now());
+        INSERT INTO outbox (event_id, room_id, sealed, state) VALUES ('$wacht', '!a', 'x', 'waiting'), ('$mislukt', '!a', 'x', 'failed');
+        INSERT INTO carried (number_id, message_id, room_id, event_id) VALUES ('31', 'mislukt', '!a', '$mislukt');
+        INSERT INTO delivery VALUES ('31', 'oud', 'c', 'read', now() - interval '400 days'), ('31', 'jong', 'c', 'read', now()),
+            ('31', 'mislukt', 'c', 'failed', now() - interval '400 days'), ('31', 'vergeten', 'c', 'failed', now() - interval '400 days');
+    """)
+    stop = asyncio.Event()
+    task = asyncio.create_task(relay.forget(stop))
+    async with asyncio.timeout(5):
+        while await relay._pool.fetchval("SELECT count(*) FROM delivery") == 4:
+            await asyncio.sleep(0.02)
+    stop.set()
+    await task
+    left = await relay._pool.fetch(
+        "SELECT kind FROM noticed UNION SELECT event_id FROM withdrawn UNION SELECT message_id FROM delivery"
+    )
+    assert {row["kind"] for row in left} == {"nieuw", "$wacht", "$nieuw", "jong", "mislukt"}
 
 
 async def test_a_character_that_postgres_has_not_sets_one_message_aside_and_stops_nothing_else(relay):
