@@ -14,7 +14,8 @@ from uuid import UUID
 from archiver.db import Connection
 
 ADD = """
-    INSERT INTO audit (org, audit_id, actor, action, room_id, detail, purpose, case_number) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    INSERT INTO audit (org, audit_id, actor, action, room_id, detail, purpose, case_number)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
 

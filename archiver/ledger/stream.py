@@ -1,4 +1,4 @@
-"""A file of any size, sealed as it is written: what comes out of long work holds content, and no plaintext of it touches the disk.
+"""A file of any size, sealed as it is written: what long work makes holds content, and no plaintext of it touches the disk.
 
 Chunks of 256 KiB, each under AES-256-GCM with a key of the file's own. The nonce is the chunk's number and whether it is the last
 (as in STREAM: Hoang, Reyhanitabar, Rogaway and Vizár, 2015), so that no chunk can be moved, left out or cut off unnoticed.

@@ -12,8 +12,8 @@ from archiver.db import Connection
 from archiver.ledger.audit import Purpose, note, purpose_now, uuid7
 from archiver.ledger.sealing import Vault
 
-COLUMNS = """job_id, kind, person, purpose, case_number, sealed_arguments, state, cancel, attempt, done, total, created_at, started_at,
-    ended_at, problem, media_type, suffix, size, wrapped_key, until, seen"""
+COLUMNS = """job_id, kind, person, purpose, case_number, sealed_arguments, state, cancel, attempt, done, total,
+    created_at, started_at, ended_at, problem, media_type, suffix, size, wrapped_key, until, seen"""
 # Two requests at once would each see the other's place free.
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('griffier jobs of|' || $1::integer || '|' || $2::text, 0))"
 OPEN = "SELECT count(*) FROM job WHERE org = $1 AND person = $2 AND state IN ('waiting', 'running')"
@@ -28,7 +28,7 @@ CANCEL = """
     WHERE org = $1 AND person = $2 AND job_id = $3 AND state IN ('waiting', 'running')
 """
 ENDED = "SELECT count(*) FROM job WHERE org = $1 AND person = $2 AND state IN ('done', 'failed') AND NOT seen"
-SEE = "UPDATE job SET seen = true WHERE org = $1 AND person = $2 AND state IN ('done', 'failed', 'cancelled', 'expired') AND NOT seen"
+SEE = "UPDATE job SET seen = true WHERE org = $1 AND person = $2 AND state IN ('done', 'failed') AND NOT seen"
 PER_PERSON = 3
 
 

@@ -151,4 +151,3 @@ def told_in_headers(policy: Policy, headers: Mapping[str, str]) -> Answer:
     """What a program says with each of its requests: Griffier-Purpose and Griffier-Case-Number, as UTF-8."""
     purpose, case = (headers.get(name, "") for name in ("Griffier-Purpose", "Griffier-Case-Number"))
     return answer(policy, purpose, "", case)
-

@@ -178,6 +178,8 @@ class PageLanguage(Language):
     """The words of pages, and those that they share with exports."""
 
     def __call__(self, name: str) -> str:
+        if name not in TEXTS and name not in SHARED:
+            return self.gettext(name)
         return (TEXTS if name in TEXTS else SHARED)[name][self.code]
 
     def act(self, action: str) -> str:

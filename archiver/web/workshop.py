@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-
-import asyncpg
 
 from archiver.db import Connection, as_organisation, tenant_tx
 from archiver.ledger.audit import doing, note
@@ -32,7 +28,6 @@ log = logging.getLogger(__name__)
 SERVICE = "griffier"  # who throws away, in the trail
 ATTEMPTS = 5
 EVERY = 1.0  # seconds between two looks at the queue, and between two words on how far a job is
-ABANDONED = 3600.0
 # A job that runs is offered too: if its lock can be had, the process that had it is gone.
 OFFERED = """
     SELECT job_id FROM job WHERE org = $1 AND state IN ('waiting', 'running') ORDER BY created_at
@@ -113,16 +108,30 @@ class Workshop:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do jobs until told to stop; one that isn't finished then is put back."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._again_and_again(self._do_all, stop))
+            tasks.create_task(self._again_and_again(self._keep_house, stop))
+
+    async def _again_and_again(self, work: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                await self.link()
-                await self.tidy()
-                busy = await self.do_next(stop)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                log.warning("No jobs are done for now: %s", type(error).__name__)
-                busy = False
-            if not busy:
-                await self._wait(stop)
+                await work(stop)
+            except Exception as error:
+                log.warning("No jobs are done for now: %s\n%s", type(error).__name__, _where(error))
+                await pause(stop, EVERY)
+
+    async def _do_all(self, stop: asyncio.Event) -> None:
+        while not stop.is_set() and await self.do_next(stop):
+            pass
+        await self._wait(stop)
+
+    async def _keep_house(self, stop: asyncio.Event) -> None:
+        await self.tidy()
+        for _ in range(30):
+            await self.link()
+            await pause(stop, EVERY)
+            if stop.is_set():
+                return
 
     async def link(self) -> None:
         """Give the acts of the trail their places in the chain."""
@@ -142,7 +151,8 @@ class Workshop:
         async with tenant_tx(pool, org) as tx:
             kept = {result_path(self._archive, row["job_id"], row["attempt"]).name for row in await tx.fetch(KEPT, org)}
         left = [folder / name for name in names if name.startswith(f"{org}.") and name not in kept]
-        await asyncio.to_thread(lambda: [path.unlink(missing_ok=True) for path in left])
+        for path in left:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def do_next(self, stop: asyncio.Event) -> bool:
         """Take the oldest job that nobody has and do it; whether there was one."""
@@ -213,7 +223,7 @@ class Workshop:
             except CantDo as error:
                 await self._end(holder, job, END, "failed", str(error))
                 return False
-            except Exception as error:  # noqa: BLE001 - whatever went wrong, who asked is told that it did
+            except Exception as error:
                 await self._end(holder, job, END, "failed", _reason(job, error))
                 return False
             await asyncio.to_thread(task.out.finish)
@@ -250,8 +260,11 @@ class Workshop:
 
 def _reason(job: Job, error: Exception) -> str:
     """Why a job failed, for who asked; where, for the log. Not what the error says: that may hold content."""
-    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
-    log.error("A job failed: %s %s: %s\n%s", job.kind, job.job_id, type(error).__name__, where)
+    log.error("A job failed: %s %s: %s\n%s", job.kind, job.job_id, type(error).__name__, _where(error))
     if isinstance(error, SealingError):
         return "key"
     return "no_room" if isinstance(error, OSError) else "unexpected"
+
+
+def _where(error: Exception) -> str:
+    return "".join(traceback.format_tb(error.__traceback__)[-3:])
