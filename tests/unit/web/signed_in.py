@@ -38,7 +38,7 @@ async def session_of(
     async with tenant_tx(archive.pool, 1) as tx:
         token, session = await sessions.start(tx, archive.vault, who, Settings().web)
         if why is not None:
-            await purpose.state(tx, 1, session.session_id, person, why, 60)
+            await tx.execute(purpose.KEEP, 1, session.session_id, why.text, why.case_number, 60)
     return token
 
 
