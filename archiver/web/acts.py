@@ -1,0 +1,37 @@
+"""The acts of the audit trail in words. The Dutch ones are in archiver/locale/nl/trail.po."""
+
+from archiver.export.catalogue import N_
+
+ACTS = {
+    "list rooms": N_("looked at the list of conversations"),
+    "list channels": N_("looked at the channels"),
+    "read": N_("read a conversation"),
+    "file": N_("opened a file"),
+    "search": N_("searched"),
+    "search results": N_("saw search results"),
+    "export": N_("exported"),
+    "recovery key": N_("saw the recovery key"),
+    "sign in": N_("signed in"),
+    "sign out": N_("signed out"),
+    "signed out by provider": N_("signed out by the sign-in service"),
+    "session ended": N_("ended a session"),
+    "sign-in refused": N_("sign-in refused"),
+    "refused": N_("access refused"),
+    "grant role": N_("gave a role"),
+    "revoke role": N_("took a role back"),
+    "read audit trail": N_("read the audit trail"),
+    "export audit trail": N_("exported the audit trail"),
+    "list people": N_("looked at people and roles"),
+    "ask for job": N_("asked for long work"),
+    "cancel job": N_("cancelled long work"),
+    "ask for export": N_("asked for an export"),
+    "download export": N_("downloaded an export"),
+    "list exports": N_("looked at the exports"),
+    "expire result": N_("threw away a result after its term"),
+    "state purpose": N_("stated a purpose"),
+    "end purpose": N_("ended a purpose"),
+    "look at purpose policy": N_("looked at what is asked of readers"),
+    "change purpose policy": N_("changed what is asked of readers"),
+    "open page": N_("opened a page"),
+    "check audit trail": N_("checked whether the audit trail is intact"),
+}
