@@ -41,10 +41,11 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     # What a form was answered with has no address of its own.
     here = request.rel_url if request.method in ("GET", "HEAD") else URL("/")
     other = here.update_query(lang="en" if say.code == "nl" else "nl")
-    menu = request.get("menu", ())
-    frame = {"say": say, "other_language": str(other), "visitor": request.get("visitor"), "menu": menu}
-    frame |= {"here": request.path, "present": present(request.path, [path for path, _ in menu])}
-    text = environment(say.code).get_template(template).render(frame | values)
+    visitor, ended, menu = request.get("visitor"), request.get("ended_jobs", 0), request.get("menu", ())
+    known = {"visitor": visitor, "menu": menu, "here": str(here), "ended_jobs": ended, "path": request.path}
+    known["present"] = present(request.path, [path for path, _ in menu])
+    page = environment(say.code).get_template(template)
+    text = page.render(say=say, other_language=str(other), **known, **values)
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
     if request.query.get("lang") in ("nl", "en"):
         response.set_cookie(LANGUAGE_COOKIE, say.code, max_age=365 * 24 * 3600, httponly=True, samesite="Strict")

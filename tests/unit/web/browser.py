@@ -93,12 +93,12 @@ class Office:
 _PROBLEMS: dict[Page, list[str]] = {}
 
 
-def watch(page: Page, url: str) -> None:
-    """Keep what the page asks of other hosts, what its policy stops, and errors of its scripts."""
+def watch(page: Page, *sites: str) -> None:
+    """Keep what the page asks of other hosts than these, what its policy stops, and errors of its scripts."""
     found = _PROBLEMS[page] = []
 
     def asked(request: Request) -> None:
-        if not request.url.startswith((url, "data:", "blob:")):
+        if not request.url.startswith((*sites, "data:", "blob:")):
             found.append(f"asked {request.url}")
 
     def told(message: ConsoleMessage) -> None:

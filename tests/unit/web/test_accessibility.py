@@ -22,12 +22,16 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("records-officer", "/search?q=-kademuur"),
     ("records-officer", "/channels"),
     ("records-officer", "/geen-pagina"),
+    ("records-officer", "/purpose"),
+    ("records-officer", "/exports"),
     ("records-officer", "/health"),
     ("official", "/"),
     ("official", "/rooms/{room}"),
     ("admin", "/health"),
     ("admin", "/people"),
+    ("admin", "/purpose/policy"),
     ("auditor", "/audit"),
+    ("auditor", "/audit/chain"),
     ("auditor", "/audit?person=niemand"),
 )
 
