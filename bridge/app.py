@@ -31,6 +31,7 @@ from bridge.departing.missed import Missed
 from bridge.departing.notices import Notices
 from bridge.departing.opening import Opening
 from bridge.departing.outsiders import Outsiders
+from bridge.departing.overlooked import Overlooked
 from bridge.departing.own import Own
 from bridge.departing.receipts import Reading, Receipts
 from bridge.departing.templates import Offers
@@ -99,6 +100,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             outsiders,
         )  # fmt: skip
         relay.twice = departing.perhaps_twice
+        overlooked = Overlooked(pool, accounts.bot, relay, departing.wanted, settings.overlooked_seconds)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
@@ -126,11 +128,11 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 log.info("The bridge is ready: webhook on http://%s", place)
                 arrives = office.gate.inward(heard_in(arriving.carry, cloud.read, holding))
                 gives_up = heard_after(arriving.not_carried, cloud.read, holding)
-                sends = office.gate.outward(departing.carry, departing.waits)
                 tasks.create_task(relay.run(INBOX, arrives, gives_up, stop))
-                tasks.create_task(relay.run(OUTBOX, sends, departing.not_sent, stop))
+                tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry, departing.waits), departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
+                tasks.create_task(overlooked.run(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
                 tasks.create_task(portals.seating.run(stop))
         finally:
