@@ -128,13 +128,12 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 log.info("The bridge is ready: webhook on http://%s", place)
                 arrives = office.gate.inward(heard_in(arriving.carry, cloud.read, holding))
                 gives_up = heard_after(arriving.not_carried, cloud.read, holding)
+                sends = office.gate.outward(departing.carry, departing.waits)
                 tasks.create_task(relay.run(INBOX, arrives, gives_up, stop))
-                tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry, departing.waits), departing.not_sent, stop))
-                tasks.create_task(relay.forget(stop))
-                tasks.create_task(files.ahead(stop))
-                tasks.create_task(overlooked.run(stop))
-                tasks.create_task(late.run(arriving.fill, stop))
-                tasks.create_task(portals.seating.run(stop))
+                tasks.create_task(relay.run(OUTBOX, sends, departing.not_sent, stop))
+                beside = relay.forget(stop), files.ahead(stop), overlooked.run(stop), late.run(arriving.fill, stop)
+                for work in (*beside, portals.seating.run(stop)):
+                    tasks.create_task(work)
         finally:
             await accounts.close()
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mautrix.errors import MatrixUnknownRequestError
 
 from bridge.network import NetworkError, NotUnderstood, NotYet
-from bridge.relay.relay import INBOX, OUTBOX, Alarm, Pace, Relay
+from bridge.relay.relay import INBOX, OUTBOX, Pace, Relay, SetAside
 from bridge.sealing import Seal
 
 pytestmark = pytest.mark.postgres
@@ -32,7 +32,7 @@ class Other:
     does: Callable[[dict[str, Any]], Awaitable[str]]
     carried: list[str] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
-    alarms: list[Alarm] = field(default_factory=list)
+    alarms: list[SetAside] = field(default_factory=list)
 
     async def work(self, change: dict[str, Any]) -> str:
         state = await self.does(change)
@@ -63,7 +63,7 @@ async def relay(bridge_url: str) -> AsyncIterator[Relay]:
 async def running(relay: Relay, does: Callable[[dict[str, Any]], Awaitable[str]] = at_once, queue=INBOX) -> AsyncIterator[Other]:
     other, stop = Other(relay, does), asyncio.Event()
 
-    async def note(alarm: Alarm) -> None:
+    async def note(alarm: SetAside) -> None:
         other.alarms.append(alarm)
 
     async def give_up(change: dict[str, Any], reason: str) -> None:
