@@ -43,7 +43,7 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/healthz"): Whoever.OPEN,
     ("GET", "/readyz"): Whoever.OPEN,
     ("GET", "/metrics"): Whoever.OPEN,
-    ("GET", "/static/style.css"): Whoever.OPEN,
+    ("GET", "/static/{file}"): Whoever.OPEN,
     ("GET", "/signin"): Whoever.OPEN,
     ("GET", "/signin/start"): Whoever.OPEN,
     ("GET", "/signin/callback"): Whoever.OPEN,
