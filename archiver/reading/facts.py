@@ -1,8 +1,8 @@
 """What is known of a message beside its words, as lexemes of the search index: its room, its sender, its time, what it has.
 
-Words and facts are one index, so a word that occurs everywhere, in one room or in one month, is an intersection of two lists and no
-walk past all that does not fit. Times are blocks of four sizes, so that any period is a few blocks. Like words they are blind: with
-the organisation's key, which keeps organisations apart in the index too.
+Words and facts are one index, so a word that occurs everywhere, in one room or in one month, is an intersection of two lists and
+no walk past all that does not fit. Times are blocks of four sizes, so that any period is a few blocks. Like words they are blind:
+made with the organisation's key, which keeps organisations apart in the index too.
 """
 
 from __future__ import annotations

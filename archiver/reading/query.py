@@ -4,7 +4,8 @@
     all     = part ( AND? part )*          EN means AND; words beside each other must all occur
     part    = ( NOT | - )* ( word | "a phrase" | ( query ) )      NIET means NOT
 
-An operator is written in capitals: "of" and "not" are words. What is no word and no operator (a full stop, an ampersand) says nothing.
+An operator is written in capitals: "of" and "not" are words. What is no word and no operator (a full stop, an ampersand) says
+nothing.
 """
 
 from __future__ import annotations
@@ -109,8 +110,8 @@ def tsquery(query: Query, index: BlindIndex) -> str:
 def outline(query: Query, index: BlindIndex) -> str | None:
     """A tsquery without phrases that holds wherever the query holds; None when that is everywhere.
 
-    An index keeps no positions: what it finds for a phrase must be looked at row by row. So it is asked for the words of the phrase,
-    and the rows that it gives can be counted.
+    An index keeps no positions: what it finds for a phrase must be looked at row by row. So it is asked for the words of the
+    phrase, and the rows that it gives can be counted.
     """
     return _outline(query, index, wanted=True)
 

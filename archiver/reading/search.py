@@ -27,7 +27,8 @@ COUNTED = 1000  # a total stops here
 VERIFIED = 100  # and here for who sees a part: each message is looked at as they see it
 PATIENCE = 2.0  # seconds after which a search shows how far it came
 STILL = """
-    SELECT $2::text IS NULL OR w::tsvector @@ $2::text::tsquery AS still, coalesce(ts_rank(w::tsvector, $2::text::tsquery), 0) AS rank
+    SELECT $2::text IS NULL OR w::tsvector @@ $2::text::tsquery AS still,
+           coalesce(ts_rank(w::tsvector, $2::text::tsquery), 0) AS rank
     FROM unnest($1::text[]) WITH ORDINALITY AS t (w, n) ORDER BY n
 """
 
@@ -81,10 +82,10 @@ async def search(
     limit: int = 50,
     member: str | None = None,
 ) -> Found:
-    """A page of the messages that match, deleted and earlier versions included; without words, all that the filters let through.
+    """A page of the messages that match, deleted and earlier versions included; without words, all that the filters let by.
 
-    `member`: the transaction shows only what this official saw (archiver.reading.membership). The index knows more than they do, so
-    what it finds is looked at as they see it before it is counted or shown. Raises UnclearQuery.
+    `member`: the transaction shows only what this official saw (archiver.reading.membership). The index knows more than they do,
+    so what it finds is looked at as they see it before it is counted or shown. Raises UnclearQuery.
     """
     filters = filters or Filters()
     index = index_of(vault.search_key)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from archiver.reading.message import Message
@@ -20,7 +21,7 @@ class Piece:
     marked: bool
 
 
-def snippet(message: Message, wanted: Set[str], index: BlindIndex) -> tuple[Piece, ...]:
+def snippet(message: Message, wanted: AbstractSet[str], index: BlindIndex) -> tuple[Piece, ...]:
     """From the newest version that holds a word; the beginning of what the message says when none does."""
     texts = message.texts()[::-1]
     lexemes = {lexeme for word in wanted for lexeme in index.lexemes(word)}
@@ -35,7 +36,7 @@ def plain(pieces: Iterable[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def _spans(text: str, lexemes: Set[str], index: BlindIndex) -> Iterable[tuple[int, int]]:
+def _spans(text: str, lexemes: AbstractSet[str], index: BlindIndex) -> Iterable[tuple[int, int]]:
     """Where the words stand: a word matches as the index matches it, by its stems."""
     for found in WORD.finditer(text):
         folded = fold(found.group())

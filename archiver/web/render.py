@@ -21,7 +21,7 @@ def environment(code: str) -> Environment:
     loader = ChoiceLoader([PackageLoader("archiver.web"), PackageLoader("archiver.export")])
     made = environment_of(loader, code)
     made.filters["part"] = lambda text: quote(text, safe="")
-    made.filters["after"] = lambda hit: place_after(hit.message.record)
+    made.filters["after_record"] = place_after
     return made
 
 

@@ -1,8 +1,8 @@
-"""A large archive in minutes: messages in the ledger's own form, sealed and indexed as capture leaves them, put straight into the tables.
+"""A large archive in minutes: messages in the ledger's own form, sealed and indexed as capture leaves them, by COPY.
 
-`record` and `message` hold what the product itself would hold (tests/unit/test_filled.py makes the reading view again and compares);
-`edge` stays empty. Words are spread as in a language (Zipf), rooms as in an office: a few hold most of what is said. While it fills, the
-two large tables have no index and write no log ahead, which changes how they are made and not how they are read.
+`record` and `message` hold what the product itself would hold (tests/unit/test_filled.py makes the reading view again and
+compares); `edge` stays empty. Words are spread as in a language (Zipf), rooms as in an office: a few hold most of what is said.
+While it fills, the two large tables have no index and write no log ahead, which changes how they are made, not how they are read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from itertools import accumulate
 from typing import Any
@@ -39,7 +40,7 @@ from tests.bench.archive import Archive
 SERVER, ROOMS, SENDERS = "rijk.example", 300, 400
 BEGIN, END = datetime(2022, 1, 1, tzinfo=UTC), datetime(2025, 12, 31, tzinfo=UTC)
 OLD = BEGIN + (END - BEGIN) / 20  # a word that occurred until then, and never since
-OLD_WORD, VOCABULARY, BODIES = "oudlijnverbinding", 60_000, 200_000
+OLD_WORD, VOCABULARY, BODIES = "oudlijnverbinding", 60_000, 100_000
 BATCH = 20_000
 WORKERS = 2
 TABLES = ("record", "message")
@@ -49,7 +50,7 @@ RECORD = ("org", "room_id", "event_id", "type", "sender", "sent_at", "depth", "r
           "payload_type", "opened_at", "message_index")  # fmt: skip
 MESSAGE = ("org", "room_id", "event_id", "sender", "kind", "sent_at", "depth", "edits", "deleted_at", "deleted_by", "words",
            "facts")  # fmt: skip
-EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # Postgres' own
+EPOCH = 946_684_800_000  # Postgres' own, in milliseconds
 HEAD, TAIL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 NONE = b"\xff\xff\xff\xff"
 TRUE = b"\0\0\0\1\1"
@@ -89,8 +90,9 @@ def rare(number: int, count: int) -> str:
 def vocabulary() -> list[str]:
     """Words of Dutch syllables, the commonest first; short ones are commoner."""
     chance = random.Random(2026)
-    syllables = [a + b + c for a in "b d g h k l m n p r s t v w z br kl st sch tr".split() for b in "a e i o u aa ee oe ij ui".split()
-                 for c in ("", "n", "r", "s", "t", "k", "l")]  # fmt: skip
+    first = ("b", "d", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "br", "kl", "st", "sch", "tr")
+    middle = ("a", "e", "i", "o", "u", "aa", "ee", "oe", "ij", "ui")
+    syllables = [a + b + c for a in first for b in middle for c in ("", "n", "r", "s", "t", "k", "l")]
     made: dict[str, None] = {}
     while len(made) < VOCABULARY:
         size = min(1 + len(made) // 60, 2) + (len(made) > 400) * chance.choice((0, 1, 1, 2))
@@ -128,10 +130,15 @@ def blind(index: BlindIndex, text: str, start: int = 0) -> dict[str, list[int]]:
     return found
 
 
+@lru_cache(200_000)
+def stems(word: str) -> tuple[str, ...]:
+    return tuple({stemmer.stemWord(word) for stemmer in STEMMERS.values()})
+
+
 def plain(text: str, start: int = 0) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for place, word in enumerate(words(text), start + 1):
-        for stem in {stemmer.stemWord(word) for stemmer in STEMMERS.values()}:
+        for stem in stems(word):
             found.setdefault(stem, []).append(place)
     return found
 
@@ -187,10 +194,13 @@ async def _rooms(kept: Archive) -> None:
     """The rooms, their names and who is in them, by the ledger's own door."""
     for number in range(ROOMS):
         room, rules = room_name(number), Rules("11")
-        state = [("m.room.create", "", sender_name(1), {"room_version": "11"}), ("m.room.name", "", sender_name(1), {"name": f"Zaal {number}"})]
+        state = [
+            ("m.room.create", "", sender_name(1), {"room_version": "11"}),
+            ("m.room.name", "", sender_name(1), {"name": f"Zaal {number}"}),
+        ]
         people = [0, 1, 2] if number < OFFICIAL_ROOMS else [1, 2]
-        state += [("m.room.member", sender_name(each), sender_name(each), {"membership": "join", "displayname": f"Ambtenaar {each}"})
-                  for each in people]  # fmt: skip
+        for user, name in ((sender_name(each), f"Ambtenaar {each}") for each in people):
+            state.append(("m.room.member", user, user, {"membership": "join", "displayname": name}))
         arrivals = []
         for depth, (kind, key, sender, content) in enumerate(state, 1):
             event: dict[str, Any] = {
@@ -223,9 +233,7 @@ async def _keys(kept: Archive) -> dict[tuple[str, Any], DataKey]:
 def _work(kept: Archive, keys: dict[tuple[str, Any], DataKey], count: int, *, baseline: bool) -> None:
     """Each worker does every second batch, so that what comes later stands further on in the tables."""
     context, bodies = multiprocessing.get_context("fork"), _bodies(kept, min(BODIES, max(count // 5, 1000)))
-    workers = [
-        context.Process(target=_worker, args=(kept, keys, bodies, count, number, baseline)) for number in range(WORKERS)
-    ]
+    workers = [context.Process(target=_worker, args=(kept, keys, bodies, count, number, baseline)) for number in range(WORKERS)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -285,10 +293,15 @@ class Rows:
             kept.vault.org, BlindIndex(kept.vault.search_key), keys, bodies, count,
         )  # fmt: skip
         weights = list(accumulate(1 / (number + 3) for number in range(ROOMS)))
-        self._rooms = [bisect.bisect(weights, (n + 0.5) / 4096 * weights[-1]) for n in range(4096)]
-        self._span, self._plain_too = (END - BEGIN) / count, plain_too
-        self._names = [(room_name(n), field(room_name(n).encode())) for n in range(ROOMS)]
-        self._people = [(sender_name(n), field(sender_name(n).encode())) for n in range(SENDERS)]
+        drawn = [bisect.bisect(weights, (n + 0.5) / 4096 * weights[-1]) for n in range(4096)]
+        rooms = [(room_name(n), field(room_name(n).encode()), self._fact(f"room {room_name(n)}")) for n in range(ROOMS)]
+        self._rooms = [rooms[number] for number in drawn]
+        self._people = [(field(sender_name(n).encode()), self._fact(f"sender {sender_name(n)}")) for n in range(SENDERS)]
+        self._flags = {what: self._fact(f"has {what}") for what in facts.HAS}
+        self._link, self._known_times = self._flags[facts.LINK], dict[int, bytes]()
+        self._begin, self._old = int(BEGIN.timestamp() * 1000), int(OLD.timestamp() * 1000)
+        self._span, self._plain_too = (END - BEGIN) / count / timedelta(milliseconds=1), plain_too
+        self._months = dict[int, Any]()
         self._signed = field(struct.pack(">iiiii", 1, 0, 25, 1, 1) + field(SERVER.encode()))
         self._nobody = field(struct.pack(">iii", 0, 0, 25))
         self._head = struct.pack(">i", 4) + struct.pack(">i", self._org)
@@ -302,63 +315,81 @@ class Rows:
         return records, messages, bare
 
     def _one(self, number: int, records: list[bytes], messages: list[bytes], bare: list[bytes]) -> None:
-        chance = random.Random(number)
-        room, room_field = self._names[self._rooms[chance.getrandbits(12)]]
-        sender, sender_field = self._people[int(SENDERS * chance.random() ** 2)]
-        millis = int((BEGIN + self._span * number).timestamp() * 1000)
-        sent_at, identity, dice = moment(millis), name_of(number), chance.random()
-        body, kenmerk = self._bodies[int(len(self._bodies) * chance.random())], rare(number, self._count)
-        tail = f" {kenmerk}" + (f" {OLD_WORD}" if sent_at < OLD and dice < 0.3 else "")
-        text, flags, edits, deleted = body.text + tail.encode(), [facts.LINK] if body.link else [], 0, None
-        lexemes, further = body.blind, blind(self._index, tail, body.length)
-        size, data = vector(further)
-        count, data = lexemes[0] + size, lexemes[1] + data
-        kind, content = "text", b'{"msgtype":"m.text","body":"' + text + b'"}'
+        digest = sha256(str(number).encode()).digest()
+        chance = struct.unpack(">8I", digest)
+        identity = "$" + urlsafe_b64encode(digest)[:43].decode()
+        room, room_field, room_fact = self._rooms[chance[0] % 4096]
+        sender_field, sender_fact = self._people[int(SENDERS * (chance[1] / 2**32) ** 2)]
+        millis, dice = self._begin + int(self._span * number), chance[2] / 2**32
+        body, kenmerk = self._bodies[chance[3] % len(self._bodies)], rare(number, self._count)
+        tail = f" {kenmerk} {OLD_WORD}" if millis < self._old and dice < 0.3 else f" {kenmerk}"
+        flags, edits, deleted, kind = (self._link if body.link else b""), 0, None, b"text"
+        has, (size, data), (more, added) = int(body.link), body.blind, self._tail(tail, body.length)
+        count, data = size + more, data + added
+        content = b'{"msgtype":"m.text","body":"' + body.text + tail.encode() + b'"}'
         if dice > 0.97:
             name = f"verslag {kenmerk}.pdf"
-            kind, content = "file", json.dumps({"msgtype": "m.file", "body": name, "url": "mxc://x/y"}).encode()
-            (count, data), flags = vector(blind(self._index, name)), [facts.FILE]
+            kind, content = b"file", json.dumps({"msgtype": "m.file", "body": name, "url": "mxc://x/y"}).encode()
+            (count, data), flags, has = vector(blind(self._index, name)), self._flags[facts.FILE], 1
         elif dice > 0.95:
-            flags, edits = [*flags, facts.EDIT], 1
+            flags, has, edits = flags + self._flags[facts.EDIT], has + 1, 1
             new = f"gewijzigd {kenmerk}"
-            (more, added), data_at = vector(blind(self._index, new, body.length + len(words(tail)) + 2)), data
-            count, data = _joined(count, data_at, more, added)
+            count, data = _joined(count, data, *vector(blind(self._index, new, body.length + tail.count(" ") + 2)))
         elif dice > 0.94:
-            deleted, flags = sent_at + timedelta(minutes=3), [*flags, facts.DELETION]
+            flags, has, deleted = flags + self._flags[facts.DELETION], has + 1, millis + 180_000
         depth = number // ROOMS + 10
-        self._record(records, room, room_field, identity, sender_field, millis, depth, None, b'{"type":"m.room.message","content":' + content + b"}", number)
+        said = b'{"type":"m.room.message","content":' + content + b"}"
+        self._record(records, room, room_field, identity, sender_field, millis, depth, None, said, number)
         if edits:
-            said = json.dumps({"type": "m.room.message", "content": {"msgtype": "m.text", "body": f"* {new}", "m.new_content": {"msgtype": "m.text", "body": new}}}).encode()
-            self._record(records, room, room_field, name_of(-number), sender_field, millis + 60_000, depth, ("m.replace", identity), said, number)
+            edited = {"msgtype": "m.text", "body": f"* {new}", "m.new_content": {"msgtype": "m.text", "body": new}}
+            said = json.dumps({"type": "m.room.message", "content": edited}).encode()
+            edit = ("m.replace", identity)
+            self._record(records, room, room_field, name_of(-number), sender_field, millis + 60_000, depth, edit, said, number)
         elif deleted:
-            self._record(records, room, room_field, name_of(-number), sender_field, millis + 180_000, depth, ("m.redaction", identity), None, number)
-        known = self._facts(room, sender, sent_at, flags)
+            gone = ("m.redaction", identity)
+            self._record(records, room, room_field, name_of(-number), sender_field, deleted, depth, gone, None, number)
+        when = self._times(millis // 1000 // facts.UNIT)
+        known = struct.pack(">i", facts.SIZES + 2 + has) + when + room_fact + sender_fact + flags
+        identity_field = field(identity.encode())
         messages.append(
-            struct.pack(">h", len(MESSAGE)) + self._head + room_field + field(identity.encode()) + sender_field + field(kind.encode())
-            + instant(sent_at) + struct.pack(">iq", 8, depth) + struct.pack(">ii", 4, edits)
-            + (instant(deleted) + sender_field if deleted else NONE + NONE) + field(struct.pack(">i", count) + data) + known
+            struct.pack(">h", len(MESSAGE)) + self._head + room_field + identity_field + sender_field + field(kind)
+            + instant(millis) + struct.pack(">iqii", 8, depth, 4, edits)
+            + (instant(deleted) + sender_field if deleted else NONE + NONE)
+            + field(struct.pack(">i", count) + data) + field(known)
         )  # fmt: skip
         if self._plain_too:
-            more, added = vector(plain(tail, body.length))
+            size, data = body.plain
+            words_too = tail.split()
+            added = b"".join(
+                word.encode() + b"\0" + struct.pack(">HH", 1, body.length + place) for place, word in enumerate(words_too, 1)
+            )
             bare.append(
-                struct.pack(">h", 4) + room_field + field(identity.encode()) + instant(sent_at)
-                + field(struct.pack(">i", body.plain[0] + more) + body.plain[1] + added)
+                struct.pack(">h", 4) + room_field + identity_field + instant(millis)
+                + field(struct.pack(">i", size + len(words_too)) + data + added)
             )  # fmt: skip
 
-    def _facts(self, room: str, sender: str, sent_at: datetime, flags: list[str]) -> bytes:
-        unit = facts.block(sent_at)
-        told = [f"time {size} {unit // facts.STEP**size}" for size in range(facts.SIZES)]
-        told += [f"room {room}", f"sender {sender}", *(f"has {flag}" for flag in flags)]
-        return field(
-            struct.pack(">i", len(told)) + b"".join(self._index.fact(each).encode() + b"\0\0\0" for each in told)
-        )
+    def _tail(self, tail: str, start: int) -> tuple[int, bytes]:
+        """The lexemes of the words that are a message's own."""
+        found = [(lexeme, place) for place, word in enumerate(tail.split(), start + 1) for lexeme in self._index.lexemes(word)]
+        return len(found), b"".join(lexeme.encode() + b"\0" + struct.pack(">HH", 1, place) for lexeme, place in found)
+
+    def _times(self, unit: int) -> bytes:
+        if unit not in self._known_times:
+            self._known_times[unit] = b"".join(
+                self._fact(f"time {size} {unit // facts.STEP**size}") for size in range(facts.SIZES)
+            )
+        return self._known_times[unit]
+
+    def _fact(self, what: str) -> bytes:
+        return self._index.fact(what).encode() + b"\0\0\0"
 
     def _record(
         self, records: list[bytes], room: str, room_field: bytes, identity: str, sender: bytes, millis: int, depth: int,
         relation: tuple[str, str] | None, payload: bytes | None, number: int,
     ) -> None:  # fmt: skip
-        sent_at = moment(millis)
-        key, place = self._keys[room, month_of(sent_at)], f"{self._org}|{room}|{identity}|"
+        day = millis // 86_400_000
+        month = self._months.get(day) or self._months.setdefault(day, month_of(moment(millis)))
+        key, place = self._keys[room, month], f"{self._org}|{room}|{identity}|"
         kind = "m.room.encrypted" if payload is not None else "m.room.redaction"
         related = f'"m.relates_to":{{"rel_type":"{relation[0]}","event_id":"{relation[1]}"}},' if relation and payload else ""
         redacts = f'"redacts":"{relation[1]}",' if relation and not payload else ""
@@ -371,11 +402,11 @@ class Rows:
         sealed = key.seal(noise + event, f"{place}event".encode())
         records.append(
             struct.pack(">h", len(RECORD)) + self._head + room_field + field(identity.encode()) + field(kind.encode()) + sender
-            + instant(sent_at) + struct.pack(">iq", 8, depth)
+            + instant(millis) + struct.pack(">iq", 8, depth)
             + (field(relation[0].encode()) + field(relation[1].encode()) if relation else NONE + NONE)
             + TRUE + TRUE + self._signed + self._nobody + (field(session.encode()) if session else NONE) + field(sealed)
             + field(noise)
-            + (field(key.seal(payload, f"{place}payload".encode())) + field(b"m.room.message") + instant(sent_at)
+            + (field(key.seal(payload, f"{place}payload".encode())) + field(b"m.room.message") + instant(millis)
                + struct.pack(">iq", 8, number % 100) if payload is not None else NONE * 4)
         )  # fmt: skip
 
@@ -389,8 +420,9 @@ def field(value: bytes) -> bytes:
     return struct.pack(">i", len(value)) + value
 
 
-def instant(when: datetime) -> bytes:
-    return struct.pack(">iq", 8, (when - EPOCH) // timedelta(microseconds=1))
+def instant(millis: int) -> bytes:
+    """A moment in milliseconds, as Postgres has one."""
+    return struct.pack(">iq", 8, (millis - EPOCH) * 1000)
 
 
 def _joined(count: int, data: bytes, more: int, added: bytes) -> tuple[int, bytes]:
