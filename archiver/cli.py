@@ -125,9 +125,7 @@ def add_search_arguments(find: argparse.ArgumentParser) -> None:
     find.add_argument("--network", default="", help="matrix, whatsapp, …")
     find.add_argument("--from", dest="start", type=_moment, help="from this day or time on (Europe/Amsterdam unless stated)")
     find.add_argument("--to", dest="end", type=_moment, help="until before this day or time")
-    find.add_argument(
-        "--has", action="append", default=[], choices=HAS, help="only messages with this; may be repeated"
-    )
+    find.add_argument("--has", action="append", default=[], choices=HAS, help="only messages with this; may be repeated")
     find.add_argument("--sort", choices=ORDERS, default=NEWEST, help=f"the order (default {NEWEST})")
 
 

@@ -59,7 +59,7 @@ class Found:
 
     hits: list[Hit]
     total: int | None  # None on a later page: it was told on the first
-    more_than: bool = False  # the total is at least `total`: counting stopped
+    more_than: bool = False  # there are more than `total`: counting stopped
     following: Match | None = None  # where the next page goes on; None: there is none
     reached: Match | None = None  # there was no time to look further than here
 
@@ -79,7 +79,7 @@ async def search(
     *,
     order: str = NEWEST,
     after: Match | None = None,
-    limit: int = 50,
+    limit: int = 25,
     member: str | None = None,
 ) -> Found:
     """A page of the messages that match, deleted and earlier versions included; without words, all that the filters let by.
@@ -97,14 +97,16 @@ async def search(
     if member is not None:
         return await _as_seen(tx, vault, sweep, asked, after, limit)
     if order == RELEVANCE:
-        # Only what is at hand can be put in order of relevance: the newest thousand.
-        best = sorted((await sweep.matches(None, COUNTED + 1))[:COUNTED], key=Match.relevance)
+        # Only what is at hand can be put in order of relevance: the newest thousand, or as many as there is time for.
+        best = sorted((await sweep.matches(None, COUNTED + 1, enough=limit + 1))[:COUNTED], key=Match.relevance)
         page = [match for match in best if after is None or match.relevance() > after.relevance()]
+        more_than = sweep.total > COUNTED or not sweep.counted_all
         total = None if after else len(best)
-        return await _page(tx, vault, index, asked, page, limit, total, more_than=sweep.total > COUNTED, reached=sweep.reached)
+        return await _page(tx, vault, index, asked, page, limit, total, more_than=more_than, reached=sweep.reached)
     page = await sweep.matches(after, limit + 1, count=None if after else COUNTED + 1)
+    more_than = sweep.total > COUNTED or not sweep.counted_all
     total = None if after else min(sweep.total, COUNTED)
-    return await _page(tx, vault, index, asked, page, limit, total, more_than=sweep.total > COUNTED, reached=sweep.reached)
+    return await _page(tx, vault, index, asked, page, limit, total, more_than=more_than, reached=sweep.reached)
 
 
 async def _page(

@@ -22,7 +22,7 @@ from archiver.web.render import render
 
 routes = web.RouteTableDef()
 
-PAGE = 50
+PAGE = 25
 
 
 @dataclass(frozen=True, slots=True)
