@@ -24,7 +24,7 @@ def environment(code: str) -> Environment:
     made = environment_of(loader, code)
     made.globals["asset"] = address
     made.filters["part"] = lambda text: quote(text, safe="")
-    made.filters["after"] = lambda hit: place_after(hit.message.record)
+    made.filters["after_record"] = place_after
     return made
 
 
