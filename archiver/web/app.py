@@ -11,12 +11,26 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, asking, assets, errors, exports, health, pages, people, sign_in, trail
+from archiver.web import access, asking, assets, errors, exports, health, pages, people, saved, search, sign_in, trail
 from archiver.web.context import ARCHIVE, Archive, public_url
 from archiver.web.exporting import export
 from archiver.web.workshop import Workshop
 
 log = logging.getLogger(__name__)
+
+# Every module with pages, one a line.
+MODULES = (
+    asking,
+    assets,
+    exports,
+    health,
+    pages,
+    people,
+    saved,
+    search,
+    sign_in,
+    trail,
+)
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
@@ -48,8 +62,8 @@ def application(archive: Archive) -> web.Application:
     app.cleanup_ctx.append(sign_in.provider_of)
     app[exports.WORKSHOP] = Workshop(archive, {"export": export})
     app.on_response_prepare.append(set_headers)
-    app.add_routes([*assets.routes, *health.routes, *sign_in.routes, *pages.routes, *people.routes, *trail.routes])
-    app.add_routes([*asking.routes, *exports.routes])
+    for module in MODULES:
+        app.add_routes(module.routes)
     return app
 
 

@@ -1,4 +1,4 @@
-"""The pages for reading: the list of rooms, a room as a chat, search, and the files that came with messages."""
+"""The pages for reading: the list of rooms, a room as a chat, and the files that came with messages."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from archiver.reading.bridged import bridged
 from archiver.reading.channels import channels
 from archiver.reading.interruption import interruptions
 from archiver.reading.rooms import Room
-from archiver.reading.search import as_shown, search
-from archiver.reading.timeline import Entry, authors, page_before
-from archiver.reading.words import NothingToSearch
+from archiver.reading.timeline import Entry, page_before
 from archiver.web.access import reading
 from archiver.web.context import ARCHIVE, language
 from archiver.web.place import place, read_place
@@ -114,28 +112,6 @@ async def file(request: web.Request) -> web.StreamResponse:
             "Content-Security-Policy": "default-src 'none'; sandbox",
         },
     )
-
-
-@routes.get("/search")
-async def find(request: web.Request) -> web.StreamResponse:
-    """Search in all messages."""
-    archive, query = request.app[ARCHIVE], request.query.get("q", "").strip()[:1000]
-    if not query:
-        return render(request, "search.html", query="", found=None, names={}, problem=False)
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        await note(tx, archive.vault.org, request["actor"], "search", words=len(query.split()))
-    try:
-        async with reading(request) as tx:
-            found = await search(tx, archive.vault, query)
-            if not request["visitor"].reads_everything:
-                found = await as_shown(tx, archive.vault, query, found)
-            rooms = {room.room_id: room for room in await room_list.rooms(tx, archive.vault)}
-            said_by = await authors(tx, archive.vault, rooms, [hit.message for hit in found.hits])
-        async with tenant_tx(archive.pool, archive.vault.org) as tx:
-            await note(tx, archive.vault.org, request["actor"], "search results", shown=found.shown())
-    except NothingToSearch:
-        return render(request, "search.html", 400, query=query, found=None, names={}, problem=True)
-    return render(request, "search.html", query=query, found=found, names=rooms, authors=said_by, problem=False)
 
 
 async def _room(request: web.Request) -> Room:

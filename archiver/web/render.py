@@ -24,7 +24,7 @@ def environment(code: str) -> Environment:
     made = environment_of(loader, code)
     made.globals["asset"] = address
     made.filters["part"] = lambda text: quote(text, safe="")
-    made.filters["after"] = lambda hit: place_after(hit.message.record)
+    made.filters["after_record"] = place_after
     return made
 
 
@@ -41,11 +41,11 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     # What a form was answered with has no address of its own.
     here = request.rel_url if request.method in ("GET", "HEAD") else URL("/")
     other = here.update_query(lang="en" if say.code == "nl" else "nl")
-    visitor, ended, menu = request.get("visitor"), request.get("ended_jobs", 0), request.get("menu", ())
-    known = {"visitor": visitor, "menu": menu, "here": str(here), "ended_jobs": ended, "path": request.path}
-    known["present"] = present(request.path, [path for path, _ in menu])
-    page = environment(say.code).get_template(template)
-    text = page.render(say=say, other_language=str(other), **known, **values)
+    menu = request.get("menu", ())
+    frame = {"say": say, "other_language": str(other), "visitor": request.get("visitor"), "menu": menu}
+    frame |= {"here": request.path, "address": str(here), "present": present(request.path, [path for path, _ in menu])}
+    frame["ended_jobs"] = request.get("ended_jobs", 0)
+    text = environment(say.code).get_template(template).render(frame | values)
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
     if request.query.get("lang") in ("nl", "en"):
         response.set_cookie(LANGUAGE_COOKIE, say.code, max_age=365 * 24 * 3600, httponly=True, samesite="Strict")
