@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from aiohttp import web
@@ -31,23 +30,6 @@ routes = web.RouteTableDef()
 PAGE = 100
 FILE = "SELECT address, scan FROM media WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = 'file' AND state = 'stored'"
 DESPITE = "infected"  # said in the address by who has read the warning
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@web.middleware
-async def explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as pages for people; what went wrong inside goes to the log, without content."""
-    try:
-        return await handler(request)
-    except web.HTTPNotFound:
-        return render(request, "problem.html", 404, problem=language(request).gettext("Not found"))
-    except web.HTTPException:
-        raise
-    except Exception:
-        log.exception("A page failed: %s %s", request.method, request.match_info.route.name or "")
-        raise web.HTTPInternalServerError(
-            text=language(request).gettext("Something went wrong; the administrator finds it in the log.")
-        ) from None
 
 
 @routes.get("/")
