@@ -19,6 +19,7 @@ from archiver.db import connect, migrate, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.record import moment
 from archiver.ledger.sealing import FileKey, Vault
+from archiver.reading import saved
 from archiver.settings import Settings
 from archiver.web import access
 from archiver.web.app import application
@@ -181,6 +182,9 @@ async def furnish(office: Office) -> None:
     await _deliberation(office)
     await _whatsapp(office)
     async with tenant_tx(office.archive.pool, 1) as tx:
+        for person in ("records-officer", "official"):
+            kept = await saved.keep(tx, office.archive.vault, person, "Kademuren", [("q", "kademuur")])
+            office.events.setdefault("search", str(kept))
         await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
 
 
