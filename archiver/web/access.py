@@ -46,6 +46,8 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("POST", "/signout"): Whoever.SIGNED_IN,
     ("GET", "/"): READING,
     ("GET", "/rooms/{room_id}"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}"): READING,
+    ("GET", "/rooms/{room_id}/threads/{event_id}"): READING,
     ("GET", "/rooms/{room_id}/files/{event_id}"): READING,
     ("GET", "/search"): READING,
     ("GET", "/channels"): READERS | {Role.ADMIN},
