@@ -23,15 +23,16 @@ WALK = """
     UNION ALL
     (SELECT event_id, sent_at, depth, false FROM record
      WHERE org = $1 AND room_id = $2 AND state_key IS NOT NULL AND (sent_at, depth, event_id) {sign} ($3, $4, $5)
-       AND sent_at >= $6 AND sent_at < $7 {seen}
+       AND sent_at >= $6 AND sent_at < $7 AND {seen}
      ORDER BY sent_at {way}, depth {way}, event_id {way} LIMIT $8)
     ORDER BY sent_at {way}, depth {way}, event_id {way} LIMIT $8
 """
 # Of a room's state officials may know what was so before they came (its name, its members), but not read when it came to be.
 SEEN = """
-    AND EXISTS (SELECT FROM membership AS m WHERE m.org = record.org AND m.room_id = record.room_id
-                AND record.depth BETWEEN m.from_depth AND m.until_depth AND record.sent_at BETWEEN m.from_at AND m.until_at)
+    EXISTS (SELECT FROM membership AS m WHERE m.org = record.org AND m.room_id = record.room_id
+            AND record.depth BETWEEN m.from_depth AND m.until_depth AND record.sent_at BETWEEN m.from_at AND m.until_at)
 """
+ANYTHING = "true"
 THREAD = """
     SELECT event_id, sent_at, depth, true AS said FROM message
     WHERE org = $1 AND room_id = $2 AND thread = $3 AND (sent_at, depth, event_id) > ($4, $5, $6)
@@ -40,7 +41,7 @@ THREAD = """
 PLACE_OF_MESSAGE = "SELECT event_id, sent_at, depth, true AS said FROM message WHERE org = $1 AND room_id = $2 AND event_id = $3"
 PLACE_OF_STATE = """
     SELECT event_id, sent_at, depth, false AS said FROM record
-    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND state_key IS NOT NULL {seen}
+    WHERE org = $1 AND room_id = $2 AND event_id = $3 AND state_key IS NOT NULL AND {seen}
 """
 RELATED = "SELECT relates_to FROM record WHERE org = $1 AND room_id = $2 AND event_id = $3"
 
@@ -116,7 +117,7 @@ async def thread(
 
 async def row_of(tx: Connection, vault: Vault, room_id: str, event_id: str) -> Any:
     """The place in the timeline where an event is shown; None when it is not there, or not this reader's to see."""
-    seen = SEEN if await limited(tx) else ""
+    seen = SEEN if await limited(tx) else ANYTHING
     for _ in range(3):  # the deletion of a reaction to a message is two steps from it
         for statement in (PLACE_OF_MESSAGE, PLACE_OF_STATE.format(seen=seen)):
             row = await tx.fetchrow(statement, vault.org, room_id, event_id)
@@ -141,7 +142,7 @@ async def _walk(
     end: datetime | None = None,
 ) -> list[Any]:
     """The places next to this one, the nearest first."""
-    seen = SEEN if await limited(tx) else ""
+    seen = SEEN if await limited(tx) else ANYTHING
     statement = WALK.format(sign="<" if back else ">", way="DESC" if back else "ASC", seen=seen)
     at = place.sent_at, place.depth, place.event_id
     found: list[Any] = await tx.fetch(statement, vault.org, room.room_id, *at, start or EARLIEST, end or LATEST, count)

@@ -47,6 +47,8 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/"): READING,
     ("GET", "/rooms/{room_id}"): READING,
     ("GET", "/rooms/{room_id}/messages/{event_id}"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}/proof"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}/proof.json"): READING,
     ("GET", "/rooms/{room_id}/threads/{event_id}"): READING,
     ("GET", "/rooms/{room_id}/files/{event_id}"): READING,
     ("GET", "/search"): READING,

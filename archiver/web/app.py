@@ -12,7 +12,7 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, chat, conversations, health, pages, people, sign_in, trail
+from archiver.web import access, chat, conversations, health, pages, people, proof, sign_in, trail
 from archiver.web.context import ARCHIVE, Archive, public_url
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,8 @@ def application(archive: Archive) -> web.Application:
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
     app.on_response_prepare.append(set_headers)
-    app.add_routes(
-        [*health.routes, *sign_in.routes, *conversations.routes, *chat.routes, *pages.routes, *people.routes, *trail.routes]
-    )
+    for module in (health, sign_in, conversations, chat, proof, pages, people, trail):
+        app.add_routes(module.routes)
     app.router.add_get("/static/style.css", stylesheet)
     return app
 

@@ -93,7 +93,7 @@ async def read_thread(request: web.Request) -> web.StreamResponse:
     shown = {row.event_id: shown_of(room, row) for row in (*page.rows, *([began] if began else [])) if isinstance(row, Entry)}
     return render(
         request, "thread.html", 400 if problem else 200, room=room, began=began, strands=strands, shown_files=shown, newer=newer,
-        first=after is None, problem=problem, root=root, **_words(request, room),
+        first=after is None, problem=problem, root=root, **words_of(request, room),
     )  # fmt: skip
 
 
@@ -169,11 +169,11 @@ async def _show(
         request, "room.html", status, room=room, strands=strands, capturing=capturing, bridged=beside, aim=aim, problem=problem,
         shown_files={row.event_id: shown_of(room, row) for row in page.rows if isinstance(row, Entry)},
         older=f"?before={place(page.older)}" if page.older else "", newer=f"?after={place(page.newer)}" if page.newer else "",
-        date=request.query.get("date", "")[:40], other_day=other_day, day=day, **_words(request, room),
+        date=request.query.get("date", "")[:40], other_day=other_day, day=day, **words_of(request, room),
     )  # fmt: skip
 
 
-def _words(request: web.Request, room: Room) -> dict[str, Any]:
+def words_of(request: web.Request, room: Room) -> dict[str, Any]:
     """What the templates of messages ask: how changes are told, and where things are."""
     say, base = language(request), f"/rooms/{quote(room.room_id, safe='')}"
 

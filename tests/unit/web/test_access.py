@@ -16,7 +16,11 @@ from tests.unit.web.signed_in import browsing, served, session_of, use
 
 pytestmark = pytest.mark.postgres
 
-READ = {"/", "/rooms/{room_id}", "/rooms/{room_id}/files/{event_id}", "/search", "/channels"}
+READ = {
+    "/", "/rooms/{room_id}", "/rooms/{room_id}/files/{event_id}", "/rooms/{room_id}/messages/{event_id}",
+    "/rooms/{room_id}/messages/{event_id}/proof", "/rooms/{room_id}/messages/{event_id}/proof.json",
+    "/rooms/{room_id}/threads/{event_id}", "/search", "/channels",
+}  # fmt: skip
 # Written out once more, by hand: a slip in the table must not also be one in the test.
 MAY = {
     Role.RECORDS_OFFICER: READ,
