@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_datetime
+from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal
 from markupsafe import Markup
 
@@ -41,6 +41,14 @@ class Language:
     def day(self, moment: datetime) -> str:
         """The day as people write it, in the zone of the Netherlands."""
         return self._date(moment, "EEEE d MMMM y")
+
+    def month(self, day: date) -> str:
+        """The month of a day: maart 2026."""
+        return str(format_date(day, "MMMM y", locale=LOCALES[self.code]))
+
+    def date(self, day: date) -> str:
+        """A day that is no moment: 31 maart 2026."""
+        return str(format_date(day, "d MMMM y", locale=LOCALES[self.code]))
 
     def time(self, moment: datetime) -> str:
         return self._date(moment, "HH:mm")

@@ -46,6 +46,7 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("POST", "/oidc/backchannel-logout"): Whoever.OPEN,
     ("POST", "/signout"): Whoever.SIGNED_IN,
     ("GET", "/"): READING,
+    ("GET", "/own"): frozenset({Role.OFFICIAL}),
     ("GET", "/rooms/{room_id}"): READING,
     ("GET", "/rooms/{room_id}/messages/{event_id}"): READING,
     ("GET", "/rooms/{room_id}/messages/{event_id}/proof"): READING,
@@ -64,6 +65,7 @@ ROUTES: dict[tuple[str, str], Rule] = {
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
     ("/", N_("Conversations")),
+    ("/own", N_("My archive")),
     ("/health", N_("Health")),
     ("/channels", N_("Channels")),
     ("/search", N_("Search")),

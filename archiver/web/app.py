@@ -12,7 +12,7 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, chat, conversations, health, pages, people, proof, sign_in, trail
+from archiver.web import access, chat, conversations, health, own, pages, people, proof, sign_in, trail
 from archiver.web.context import ARCHIVE, Archive, public_url
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def application(archive: Archive) -> web.Application:
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
     app.on_response_prepare.append(set_headers)
-    for module in (health, sign_in, conversations, chat, proof, pages, people, trail):
+    for module in (health, sign_in, conversations, chat, proof, own, pages, people, trail):
         app.add_routes(module.routes)
     app.router.add_get("/static/style.css", stylesheet)
     return app

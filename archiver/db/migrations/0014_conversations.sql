@@ -37,7 +37,7 @@ BEGIN
         FROM (SELECT org, room_id, sum(n * (unreadable IS NOT NULL)::int) AS unreadable, sum(n * (deleted_at IS NOT NULL)::int) AS deleted,
                      sum(n * pruned::int) AS pruned
               FROM (SELECT 1 AS n, org, room_id, unreadable, deleted_at, pruned FROM added
-                    UNION ALL SELECT -1, org, room_id, unreadable, deleted_at, pruned FROM removed) AS both_of_them GROUP BY 2, 3) AS d
+                    UNION ALL SELECT -1, org, room_id, unreadable, deleted_at, pruned FROM removed) AS both_of_them GROUP BY 1, 2) AS d
         WHERE c.org = d.org AND c.room_id = d.room_id AND (d.unreadable, d.deleted, d.pruned) <> (0, 0, 0);
     ELSE
         UPDATE conversation AS c SET messages = c.messages - d.messages, unreadable = c.unreadable - d.unreadable,

@@ -26,7 +26,7 @@ MAY = {
     Role.RECORDS_OFFICER: READ,
     Role.ADVISOR: READ,
     Role.INSPECTOR: READ,
-    Role.OFFICIAL: READ - {"/channels"},
+    Role.OFFICIAL: READ - {"/channels"} | {"/own"},
     Role.ADMIN: {"/channels", "/health", "/people", "/people/roles", "/people/sessions"},
     Role.AUDITOR: {"/audit", "/audit.csv"},
 }
