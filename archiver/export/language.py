@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-<<<<<<< HEAD
-from zoneinfo import ZoneInfo
-
-from babel.dates import format_date, format_datetime
-=======
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date
->>>>>>> main
 from babel.numbers import format_decimal
 from markupsafe import Markup
 

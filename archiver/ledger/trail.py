@@ -71,20 +71,11 @@ class Selection:
 async def acts(tx: Connection, org: int, chosen: Selection, before: UUID | None = None, limit: int = PAGE) -> list[Act]:
     """The newest acts of a selection, of before the act `before`."""
     start, end = chosen.start or EARLIEST, chosen.end or LATEST
-<<<<<<< HEAD
     first = first_id(max(start, EARLIEST + SLACK) - SLACK)
     last = min(before or LATEST_ID, first_id(min(end, LATEST - SLACK) + SLACK))
-    rows = await tx.fetch(FIND, org, last, first, start, end, chosen.actor, chosen.action, limit)
-    return [
-        Act(row["audit_id"], row["at"], row["actor"], row["action"], row["room_id"], json.loads(row["detail"])) for row in rows
-    ]
-=======
-    first = _first_id(max(start, EARLIEST + SLACK) - SLACK)
-    last = min(before or LATEST_ID, _first_id(min(end, LATEST - SLACK) + SLACK))
     what = chosen.actor, chosen.action, chosen.room_id, chosen.purpose, chosen.case_number
     rows = await tx.fetch(FIND, org, last, first, start, end, *what, limit)
     return [Act(**(dict(row) | {"detail": json.loads(row["detail"])})) for row in rows]
->>>>>>> main
 
 
 async def every_act(pool: Pool, org: int, chosen: Selection) -> AsyncIterator[Act]:
@@ -105,15 +96,11 @@ async def actions(tx: Connection, org: int) -> list[str]:
     return [row["action"] for row in await tx.fetch(ACTIONS, org)]
 
 
-<<<<<<< HEAD
-def first_id(moment: datetime) -> UUID:
-=======
 async def purposes(tx: Connection, org: int) -> list[str]:
     """Why people looked; at most 200."""
     return [row["purpose"] for row in await tx.fetch(PURPOSES, org)]
 
 
-def _first_id(moment: datetime) -> UUID:
->>>>>>> main
+def first_id(moment: datetime) -> UUID:
     """The smallest UUID version 7 of a moment."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)

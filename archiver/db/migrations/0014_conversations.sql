@@ -62,8 +62,6 @@ CREATE TRIGGER room_is_conversation AFTER INSERT ON room FOR EACH ROW EXECUTE FU
 -- What happened in a room beside its messages, in the order in which people saw it.
 CREATE INDEX record_happened ON record (org, room_id, sent_at, depth, event_id) WHERE state_key IS NOT NULL;
 CREATE INDEX message_thread ON message (org, room_id, thread, sent_at, depth, event_id) WHERE thread IS NOT NULL;
--- Who looked at a conversation, for those whose it is.
-CREATE INDEX audit_room ON audit (org, room_id, audit_id DESC) WHERE room_id IS NOT NULL;
 
 -- Of before this table was there. An owner who is no superuser sees no row of a table that forces row-level security.
 ALTER TABLE room NO FORCE ROW LEVEL SECURITY;
