@@ -197,6 +197,7 @@ async def _deliberation(office: Office) -> None:
     events["said"] = told.say("Kan de notitie over de kademuur vandaag nog naar de Kamer?")
     answer = {"m.relates_to": {"m.in_reply_to": {"event_id": events["said"]}}}
     events["answer"] = told.say("Ja. Zie https://www.rijksoverheid.example/notitie voor de laatste versie.", **answer)
+    events["threaded"] = told.say("Dit zoek ik uit.", **{"m.relates_to": {"rel_type": "m.thread", "event_id": events["answer"]}})
     events["edited"] = told.say("Om 15.00 uur is het af.")
     told.edit(events["edited"], "Om 16.00 uur is het af.")
     told.add("m.reaction", {"m.relates_to": {"rel_type": "m.annotation", "event_id": events["edited"], "key": "👍"}})

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
+from archiver.web import chat
 from archiver.web.access import ROUTES
 from tests.unit.web.browser import COLOURS, PHONE, needs_browser, overflow, problems, violations
 
@@ -20,6 +21,10 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("records-officer", "/"),
     ("records-officer", "/rooms/{room}"),
     ("records-officer", "/rooms/{portal}"),
+    ("records-officer", "/rooms/{room}?date=onleesbaar"),
+    ("records-officer", "/rooms/{room}/messages/{edited}"),
+    ("records-officer", "/rooms/{room}/messages/{edited}/proof"),
+    ("records-officer", "/rooms/{room}/threads/{answer}"),
     ("records-officer", "/search"),
     ("records-officer", "/search?q=kademuur"),
     ("records-officer", "/search?q=nietsgevonden"),
@@ -32,6 +37,7 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("records-officer", "/exports"),
     ("records-officer", "/health"),
     ("official", "/"),
+    ("official", "/own"),
     ("official", "/rooms/{room}"),
     ("admin", "/health"),
     ("admin", "/people"),
@@ -43,6 +49,7 @@ PAGES: tuple[tuple[str, str], ...] = (
 # What is answered with something else than a page of ours.
 NO_PAGES = {
     "/healthz", "/readyz", "/metrics", "/static/{file}", "/signin/start", "/rooms/{room_id}/files/{event_id}", "/audit.csv",
+    "/rooms/{room_id}/messages/{event_id}/proof.json",
     "/exports/{job_id}/download",
 }  # fmt: skip
 
@@ -164,3 +171,29 @@ async def test_nothing_moves_for_who_wants_no_motion_and_forced_colours_keep_the
         current = page.locator("nav [aria-current]")
         assert await current.evaluate("each => getComputedStyle(each).borderBottomStyle") == "solid"
         assert await violations(page) == []
+
+
+async def test_earlier_messages_are_put_above_those_on_the_page_and_without_scripts_are_a_page(office, monkeypatch):
+    monkeypatch.setattr(chat, "PAGE", 4)
+    for script in (True, False):
+        async with office.browsing("records-officer", script=script) as page:
+            await page.goto(office.address("/rooms/{room}"))
+            shown = await page.locator(".chat article").count()
+            newest = page.locator(".chat article").last
+            name = await newest.get_attribute("id")
+            await page.locator("#grow a[rel=prev]").click()
+            if script:
+                await expect(page.locator(".chat article")).not_to_have_count(shown)
+                assert await page.locator(".chat article").last.get_attribute("id") == name
+                assert "before" not in page.url
+                days = await page.locator(".chat .day").all_inner_texts()
+                assert days == list(dict.fromkeys(days))
+                while await page.locator("#grow a[rel=prev]").count():
+                    before = await page.locator(".chat article").count()
+                    await page.locator("#grow a[rel=prev]").click()
+                    await expect(page.locator(".chat article")).not_to_have_count(before)
+                assert await violations(page) == []
+                assert problems(page) == []
+            else:
+                await page.wait_for_url("**before=**")
+                await expect(page.locator(f"[id='{name}']")).to_have_count(0)
