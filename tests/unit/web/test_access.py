@@ -20,6 +20,7 @@ OWN = {
     "/", "/rooms/{room_id}", "/rooms/{room_id}/files/{event_id}", "/rooms/{room_id}/messages/{event_id}",
     "/rooms/{room_id}/messages/{event_id}/proof", "/rooms/{room_id}/messages/{event_id}/proof.json",
     "/rooms/{room_id}/threads/{event_id}", "/search",
+    "/searches", "/searches/{search_id}/rename", "/searches/{search_id}/remove",
 }  # fmt: skip
 EXPORTS = {"/exports", "/exports/{job_id}/cancel", "/exports/{job_id}/download"}
 READ = OWN | EXPORTS | {"/channels", "/purpose", "/purpose/end"}
@@ -48,6 +49,7 @@ def url(path: str) -> str:
         path.replace("{room_id}", "%21nergens%3Ax")
         .replace("{event_id}", "%24niets")
         .replace("{file}", "niets.css")
+        .replace("{search_id}", "0198f1a2-0000-7000-8000-000000000000")
         .replace("{job_id}", "0198f1a2-0000-7000-8000-000000000000")
     )
 

@@ -50,10 +50,6 @@ class Signed(Room):
         return encode_base64(self.key.public_key().public_bytes_raw())
 
 
-def unsigned(event: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in event.items() if name not in ("signatures", "unsigned")}
-
-
 @pytest.fixture
 async def talk(archive, room) -> Signed:
     told = Signed(archive, room, f"{room[1:9]}.example")
