@@ -1,16 +1,21 @@
 import ast
+import secrets
 from datetime import UTC, datetime
+from html import unescape
 
 import pytest
 
 from archiver.capture import media
+from archiver.db import tenant_tx
 from archiver.export import reasons
 from archiver.export.language import Language
 from archiver.web import roles
 from archiver.web.acts import ACTS
 from archiver.web.language import ReaderLanguage
 from archiver.web.refusals import WHY
+from archiver.web.roles import Role, grant
 from tests import texts
+from tests.unit.web.signed_in import browsing, session_of, use
 
 WINTER, SUMMER = datetime(2026, 3, 1, 11, 5, 9, 120, tzinfo=UTC), datetime(2026, 7, 31, 22, 30, tzinfo=UTC)
 HEAD = r"""# A page.
@@ -146,6 +151,42 @@ def test_codes_are_told_in_words_and_unknown_ones_as_they_are():
     assert (say.cause("new"), say.delivery("failed"), say.file_problem("new")) == ("een andere oorzaak", "NIET aangekomen", "new")
     assert (say.act("sign in"), say.act("new"), say.role("admin")) == ("ingelogd", "new", "beheerder")
     assert Language("fr").code == "nl"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("code", "role", "told"),
+    [
+        ("nl", Role.ADMIN, "zowel 'beheerder' als 'archivaris' zijn: wie rollen toekent, leest geen gesprekken"),
+        ("en", Role.ADMIN, "both 'admin' and 'records officer': who gives roles does not read conversations"),
+        ("nl", Role.RECORDS_OFFICER, "heeft de rol 'archivaris' al"),
+        ("en", Role.RECORDS_OFFICER, "already has the role 'records officer'"),
+    ],
+)
+async def test_an_admin_reads_in_their_language_why_a_role_was_not_given(archive, tmp_path, code, role, told):
+    person = f"100%<b>{secrets.token_hex(4)}"
+    async with tenant_tx(archive.pool, 1) as tx:
+        await grant(tx, 1, "beheer", person, Role.RECORDS_OFFICER)
+    async with browsing(archive, tmp_path, Role.ADMIN, person="taal") as client:
+        wish = {
+            "person": person,
+            "role": role.value,
+            "form_token": use(client, await session_of(archive, Role.ADMIN, person="taal")),
+        }
+        answer = await client.post(f"/people/roles?lang={code}", data=wish)
+        page = await answer.text()
+    assert answer.status == 409
+    assert told in unescape(page)
+    assert "<b>" not in page
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("code", "told"), [("nl", "De datum is niet te lezen"), ("en", "The date can't be read")])
+async def test_what_is_answered_without_a_page_is_in_the_language_of_the_reader_too(archive, tmp_path, code, told):
+    async with browsing(archive, tmp_path, Role.AUDITOR) as client:
+        answer = await client.get("/audit.csv", params={"from": "gisteren", "lang": code})
+        assert answer.status == 400
+        assert (await answer.text()).startswith(told)
 
 
 def acts() -> list[tuple[str, str]]:
