@@ -62,6 +62,8 @@ def test_every_text_has_its_translation_in_one_place_and_says_the_same():
         (PAGE, GOOD.replace('msgctxt "of a page"\n', ""), 'msgctxt "of a page"\nmsgid "Read"'),
         (PAGE.replace("{% pluralize %}{{ count }} rooms", ""), GOOD, "has a plural in one place only"),
         (PAGE.replace("}} rooms", "}} chats"), GOOD, "the plural of '%(count)s room' is another"),
+        (PAGE.replace("Read <b>", "100% <b>"), GOOD.replace('"Read <b>', '"100% <b>'), "write %% for the per cent sign"),
+        (PAGE.replace("Read <b>", "100%% <b>"), GOOD.replace("Read <b>", "100%% <b>"), ""),
         (PAGE + "<p>Bare words</p>", GOOD, "page.html:2: 'Bare words' is shown without translation"),
         (PAGE + "\n<p title='Bare'></p>", GOOD, "page.html:3: 'Bare' is shown without translation"),
         (PAGE + "{# Words {{ x }} #}<{{ 'a' if n else 'b' }} class='no words'></{{ n }}>", GOOD, ""),
@@ -80,13 +82,14 @@ def test_what_is_wrong_with_a_text_is_told_with_its_place(monkeypatch, tmp_path,
     assert bool(found) == bool(told)
 
 
-def test_a_text_made_in_the_code_is_told(monkeypatch, tmp_path):
-    (tmp_path / "archiver").mkdir()
+def test_a_text_made_in_the_code_or_in_two_languages_is_told(monkeypatch, tmp_path):
+    (tmp_path / "archiver/web").mkdir(parents=True)
     monkeypatch.setattr(texts, "PRODUCT", tmp_path / "archiver")
-    (tmp_path / "archiver/page.py").write_text('say.gettext(f"{name} wrote")', "utf-8")
-    assert list(texts.unmarked()) == [
-        "archiver/page.py:1: a text that is made has no translation. Write it out, with %(name)s for a part."
-    ]
+    code = """say.gettext(f"{name} wrote")\nraise Refused("Log eerst in. · Sign in first.")"""
+    (tmp_path / "archiver/web/page.py").write_text(code, "utf-8")
+    made, both = texts.made()
+    assert made.startswith("archiver/web/page.py:1: a text that is made has no translation.")
+    assert both.startswith("archiver/web/page.py:2: 'Log eerst in. · Sign in first.' is in two languages.")
 
 
 def test_every_act_that_is_noted_has_words():
