@@ -201,7 +201,7 @@ class _Words(HTMLParser):
             self._note(data)
 
     def _note(self, words: str) -> None:
-        found = " ".join(words.split())
+        found = " ".join(word for word in words.split() if not re.search(r"[/=]", word))  # no address
         if re.search(r"[^\W\d_]{2,}", found) and found.strip(" –·:") not in NAMES:
             self.found.append((self.getpos()[0], found))
 
