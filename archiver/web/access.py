@@ -81,6 +81,8 @@ ROUTES: dict[tuple[str, str], Rule] = {
 WITHOUT_CONTENT: frozenset[tuple[str, str]] = frozenset({
     ("GET", "/"), ("GET", "/channels"), ("GET", "/purpose"), ("POST", "/purpose"), ("POST", "/purpose/end"), ("GET", "/exports"),
     ("POST", "/exports/{job_id}/cancel"),
+    ("GET", "/searches"), ("POST", "/searches"), ("POST", "/searches/{search_id}/rename"),
+    ("GET", "/searches/{search_id}/remove"), ("POST", "/searches/{search_id}/remove"),
 })  # fmt: skip
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
