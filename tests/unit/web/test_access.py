@@ -16,7 +16,10 @@ from tests.unit.web.signed_in import browsing, served, session_of, use
 
 pytestmark = pytest.mark.postgres
 
-OWN = {"/", "/rooms/{room_id}", "/rooms/{room_id}/files/{event_id}", "/search"} | {
+OWN = {
+    "/", "/rooms/{room_id}", "/rooms/{room_id}/files/{event_id}", "/rooms/{room_id}/messages/{event_id}",
+    "/rooms/{room_id}/messages/{event_id}/proof", "/rooms/{room_id}/messages/{event_id}/proof.json",
+    "/rooms/{room_id}/threads/{event_id}", "/search",
     "/searches", "/searches/{search_id}/rename", "/searches/{search_id}/remove",
 }  # fmt: skip
 EXPORTS = {"/exports", "/exports/{job_id}/cancel", "/exports/{job_id}/download"}
@@ -26,7 +29,7 @@ MAY = {
     Role.RECORDS_OFFICER: READ,
     Role.ADVISOR: READ,
     Role.INSPECTOR: READ,
-    Role.OFFICIAL: OWN,
+    Role.OFFICIAL: OWN | {"/own"},
     Role.ADMIN: {"/channels", "/health", "/people", "/people/roles", "/people/sessions", "/purpose/policy"},
     Role.AUDITOR: {"/audit", "/audit.csv", "/audit/chain"},
 }
