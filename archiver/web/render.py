@@ -31,7 +31,7 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     # What a form was answered with has no address of its own.
     here = request.rel_url if request.method in ("GET", "HEAD") else URL("/")
     other = here.update_query(lang="en" if say.code == "nl" else "nl")
-    visitor, ended = request.get("visitor"), request.get("ended_jobs", 0)
+    visitor, ended = request.get("visitor"), request.get("ended_jobs", (0, 0))
     known = {"visitor": visitor, "menu": request.get("menu", ()), "here": str(here), "ended_jobs": ended}
     page = environment(say.code).get_template(template)
     text = page.render(say=say, other_language=str(other), **known, **values)

@@ -29,6 +29,13 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("admin", "/people"),
     ("auditor", "/audit"),
     ("auditor", "/audit?person=niemand"),
+    ("auditor", "/audit?purpose=Archiefbeheer&room=%21beraad%3Ax"),
+    ("auditor", "/audit/chain"),
+    ("records-officer", "/purpose?next=/search"),
+    ("records-officer", "/exports"),
+    ("inspector", "/exports?room={room}"),
+    ("admin", "/purpose/policy"),
+    ("admin", "/purpose/policy?kept=1"),
 )
 
 
