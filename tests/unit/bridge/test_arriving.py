@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ from bridge.numbers import Numbers
 from bridge.office import assigning
 from bridge.office.alarm import Alarms
 from bridge.portal.portal import Portals
-from bridge.relay.relay import Relay
+from bridge.relay.relay import INBOX, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, Number
 from tests.unit.bridge.homeserver import Homeserver, Room, homeserver
@@ -99,7 +99,7 @@ class Half:
         """The number is another official's from now on."""
         async with self.pool.acquire() as connection, connection.transaction():
             await assigning.give(connection, number, official, "test")
-            await connection.execute(assigning.CLOSE_PORTALS, number)
+            await assigning.close(connection, number)
         await self.numbers.load(self.pool, self.seal)
 
     @property
@@ -301,7 +301,20 @@ async def test_an_official_who_leaves_is_asked_back_once_a_day_and_that_is_said(
 
 async def test_nobody_but_the_bridge_invites_to_a_conversation(half):
     await half.text("31611", "een")
-    assert half.rooms[0].state["m.room.power_levels", ""]["invite"] == 50
+    [room] = half.rooms
+    power = room.state["m.room.power_levels", ""]
+    assert power["invite"] == 50
+    half.portals.seating._reserved.clear()
+    for before in ({name: level for name, level in power.items() if name != "invite"}, power | {"invite": 0}):
+        room.state["m.room.power_levels", ""] = before  # as rooms were made once
+        half.portals.seating._reserved.clear()
+        await half.portals.seating.bring("!0:x")
+        assert room.state["m.room.power_levels", ""] == power
+    asked = len(half.matrix.asked)
+    await half.portals.seating.bring("!0:x")
+    half.portals.seating._reserved.clear()
+    await half.portals.seating.bring("!0:x")
+    assert ("PUT", "m.room.power_levels") not in half.matrix.asked[asked:]
 
 
 async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_anothers(half):
@@ -487,6 +500,29 @@ async def test_an_edit_a_deletion_and_a_reaction_wait_for_their_message_and_are_
     assert edited.startswith("los\n✏️ Bewerkt; het oorspronkelijke bericht is hier niet")
     assert "verwijderd dat hier niet is" in deleted
     assert reacted.startswith("Reageerde met 🙏")
+
+
+async def test_an_edit_that_was_told_of_before_its_message_came_is_applied_when_it_does(half, monkeypatch):
+    monkeypatch.setattr("bridge.relay.setback.NOT_YET", 0.1)
+    relay, stop = half.arriving._relay, asyncio.Event()
+    original = half.said("31611", {"type": "text", "text": {"body": "ruw"}})
+    part = {"original_message_id": original["id"], "message": {"type": "text", "text": {"body": "net"}}}
+    edit = half.said("31611", {"type": "edit", "edit": part})
+
+    async def arrives(message: dict[str, Any], check: Callable[[list[str]], bool]) -> None:
+        value = {"metadata": {"phone_number_id": "106"}, "messages": [message]}
+        entry = {"id": "7", "changes": [{"field": "messages", "value": value}]}
+        await relay.take_in(list(half.whatsapp.split({"entry": [entry]})))
+        async with asyncio.timeout(10):
+            while not half.rooms or not check(half.rooms[0].said()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(relay.run(INBOX, half.arriving.carry, half.arriving.not_carried, stop))
+    await arrives(edit, lambda said: said[-1:] != [] and said[-1].startswith("net\n✏️ Bewerkt; het oorspronkelijke"))
+    await asyncio.sleep(0.3)
+    await arrives(original, lambda said: said[1:] == ["net"])
+    stop.set()
+    await asyncio.wait_for(task, 8)
 
 
 async def test_a_message_is_not_lost_with_its_file_which_is_filled_in_when_it_can_be_had(half):
