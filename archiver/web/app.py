@@ -11,7 +11,24 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, asking, assets, errors, exports, health, pages, people, saved, search, sign_in, trail
+from archiver.web import (
+    access,
+    asking,
+    assets,
+    chat,
+    conversations,
+    errors,
+    exports,
+    health,
+    own,
+    pages,
+    people,
+    proof,
+    saved,
+    search,
+    sign_in,
+    trail,
+)
 from archiver.web.context import ARCHIVE, Archive, public_url
 from archiver.web.exporting import export
 from archiver.web.workshop import Workshop
@@ -22,10 +39,14 @@ log = logging.getLogger(__name__)
 MODULES = (
     asking,
     assets,
+    chat,
+    conversations,
     exports,
     health,
+    own,
     pages,
     people,
+    proof,
     saved,
     search,
     sign_in,
