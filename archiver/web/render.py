@@ -46,7 +46,7 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     frame |= {"here": request.path, "address": str(here), "present": present(request.path, [path for path, _ in menu])}
     own = request.app.get(THEME)
     frame["theme"] = f"/static/{own.file}" if own else ""
-    frame["ended_jobs"] = request.get("ended_jobs", 0)
+    frame["ended_jobs"] = request.get("ended_jobs", (0, 0))
     text = environment(say.code).get_template(template).render(frame | values)
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
     if request.query.get("lang") in ("nl", "en"):

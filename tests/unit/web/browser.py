@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,10 +22,12 @@ from archiver.ledger.record import moment
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.reading import saved
 from archiver.settings import Settings
-from archiver.web import access
+from archiver.web import access, jobs
 from archiver.web.app import application
 from archiver.web.context import Archive
+from archiver.web.exporting import export
 from archiver.web.roles import Role, grant
+from archiver.web.workshop import Workshop
 from tests.unit import conftest
 from tests.unit.bridge.browser import CHROMIUM
 from tests.unit.reading.portals import BOT, OFFICIAL, Portal, source, text
@@ -181,11 +184,27 @@ async def furnish(office: Office) -> None:
     """What the pages have to show: add to it what a new page needs."""
     await _deliberation(office)
     await _whatsapp(office)
+    await _exports(office)
     async with tenant_tx(office.archive.pool, 1) as tx:
         for person in ("records-officer", "official"):
             kept = await saved.keep(tx, office.archive.vault, person, "Kademuren", [("q", "kademuur")])
             office.events.setdefault("search", str(kept))
         await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
+
+
+async def _exports(office: Office) -> None:
+    """An export of the records officer that is ready, one that failed, one that was cancelled and one that waits."""
+    asked = {"rooms": [office.room, office.portal], "format": "html", "start": None, "end": None, "language": "nl"}
+    pool, vault, officer = office.archive.pool, office.archive.vault, Role.RECORDS_OFFICER.value
+    for arguments in (asked, asked | {"rooms": ["!weg:x"]}):
+        async with tenant_tx(pool, 1) as tx:
+            await jobs.start(tx, vault, officer, "export", arguments)
+        assert await Workshop(office.opened, {"export": export}).do_next(asyncio.Event())
+    for number in range(2):
+        async with tenant_tx(pool, 1) as tx:
+            job_id = await jobs.start(tx, vault, officer, "export", asked)
+            if number == 0:
+                await jobs.cancel(tx, 1, officer, job_id)
 
 
 async def _deliberation(office: Office) -> None:

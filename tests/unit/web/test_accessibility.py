@@ -45,6 +45,13 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("auditor", "/audit"),
     ("auditor", "/audit/chain"),
     ("auditor", "/audit?person=niemand"),
+    ("auditor", "/audit?purpose=Archiefbeheer&room=%21beraad%3Ax"),
+    ("auditor", "/audit/chain"),
+    ("records-officer", "/purpose?next=/search"),
+    ("records-officer", "/exports"),
+    ("inspector", "/exports?room={room}"),
+    ("admin", "/purpose/policy"),
+    ("admin", "/purpose/policy?kept=1"),
 )
 # What is answered with something else than a page of ours.
 NO_PAGES = {
