@@ -99,6 +99,11 @@ class Oidc(Section):
     acr_values: tuple[str, ...] = Field(default=(), description="levels of assurance, one of which is required")
 
 
+class BridgeApi(Section):
+    url: str = Field(default="", pattern=r"^(https?://\S+)?$", description="of the bridge's provisioning API")
+    token: SecretStr = SecretStr("")
+
+
 class Web(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -107,6 +112,7 @@ class Web(Section):
     session_max: float = Field(default=480, gt=0, le=1440, description="minutes after which a session ends in any case")
     sign_in_limit: int = Field(default=30, ge=1, description="sign-ins a minute from one address")
     proxies: tuple[str, ...] = Field(default=(), description="addresses whose X-Forwarded-For is believed")
+    bridge: BridgeApi = BridgeApi()
 
 
 class Canary(Section):

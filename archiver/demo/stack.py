@@ -233,6 +233,10 @@ class Stack:
             "web": {
                 "port": self.ports.web,
                 "sign_in_limit": 1000,  # everybody comes from this machine
+                "bridge": {
+                    "url": f"http://127.0.0.1:{self.ports.provisioning}",
+                    "token": self.secrets["provisioning_token"],
+                },
                 "oidc": {
                     "issuer": f"http://127.0.0.1:{self.ports.identity}",
                     "client_id": CLIENT,

@@ -12,7 +12,7 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, health, pages, people, sign_in, trail
+from archiver.web import access, admin, health, pages, people, sign_in, trail
 from archiver.web.context import ARCHIVE, Archive, public_url
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ def application(archive: Archive) -> web.Application:
     app.cleanup_ctx.append(sign_in.provider_of)
     app.on_response_prepare.append(set_headers)
     app.add_routes([*health.routes, *sign_in.routes, *pages.routes, *people.routes, *trail.routes])
+    app.add_routes(admin.routes())
     app.router.add_get("/static/style.css", stylesheet)
     return app
 
