@@ -13,10 +13,11 @@ from aiohttp import web
 from yarl import URL
 
 from archiver.db import Connection, tenant_tx
+from archiver.export.catalogue import N_
 from archiver.ledger.audit import note
 from archiver.reading.membership import reader_tx
 from archiver.web import roles, sessions
-from archiver.web.context import ARCHIVE, Archive, public_url
+from archiver.web.context import ARCHIVE, Archive, language, public_url
 from archiver.web.posted import posted
 from archiver.web.render import render
 from archiver.web.roles import READERS, Role
@@ -88,12 +89,18 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/audit"): frozenset({Role.AUDITOR}),
     ("GET", "/audit.csv"): frozenset({Role.AUDITOR}),
 }
-# What each role finds in the menu: the address and the name of a text. The first is where they come in.
+# What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
-    ("/", "rooms"), ("/health", "health"), ("/channels", "channels"), ("/search", "search"), ("/people", "people"),
-    ("/admin/officials", "Officials"), ("/admin/bridge", "Bridged numbers"), ("/admin/organisation", "Organisation"),
-    ("/audit", "trail"),
-)  # fmt: skip
+    ("/", N_("Conversations")),
+    ("/health", N_("Health")),
+    ("/channels", N_("Channels")),
+    ("/search", N_("Search")),
+    ("/people", N_("People and roles")),
+    ("/admin/officials", N_("Officials")),
+    ("/admin/bridge", N_("Bridged numbers")),
+    ("/admin/organisation", N_("Organisation")),
+    ("/audit", N_("Audit trail")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +171,7 @@ async def require(request: web.Request, handler: Handler) -> web.StreamResponse:
             return await handler(request)
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPSeeOther(str(URL("/signin").with_query(next=str(request.rel_url))))
-        raise web.HTTPUnauthorized(text="Log eerst in. · Sign in first.")
+        raise web.HTTPUnauthorized(text=language(request).gettext("Sign in first."))
     request["visitor"], request["actor"] = visitor, visitor.person
     request["menu"] = () if clash else menu(visitor.roles)
     reason = await _against(request, visitor, clash, found)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from archiver.export.catalogue import N_
+
 MATRIX_ID = re.compile(r"@[0-9a-z._=/+-]{1,200}:[0-9A-Za-z.:\[\]-]{1,200}")
 DAYS = (
     re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"),
@@ -18,23 +20,23 @@ KINDS = ("phone", "tablet", "computer", "other")
 OWNERS = ("organisation", "official")
 
 MISSING = {
-    "name": "Fill in the name.",
-    "matrix_id": "Fill in the Matrix account.",
-    "function": "Fill in the function.",
-    "unit": "Fill in the part of the organisation.",
-    "from_day": "Fill in the first day.",
-    "number": "Fill in the phone number.",
-    "label": "Fill in what is written on the device, or its model.",
+    "name": N_("Fill in the name."),
+    "matrix_id": N_("Fill in the Matrix account."),
+    "function": N_("Fill in the function."),
+    "unit": N_("Fill in the part of the organisation."),
+    "from_day": N_("Fill in the first day."),
+    "number": N_("Fill in the phone number."),
+    "label": N_("Fill in what is written on the device, or its model."),
 }
-TOO_LONG = "This is too long."
-NOT_TEXT = "This holds characters that have no place in a text, such as a line break."
-NOT_AN_ACCOUNT = "This is not a Matrix account. Write it as @name:server, in small letters."
-NOT_A_DAY = "This is not a day. Write it as 2026-03-31 or 31-3-2026."
-NO_SUCH_YEAR = "This year can't be right."
-ENDS_BEFORE = "The last day is before the first day."
-NOT_A_NUMBER = "This is not a phone number. Write it as +31612345678 or 06 12345678."
-NOT_A_CHOICE = "Choose one of the possibilities."
-NOT_YES_OR_NO = "Write yes or no."
+TOO_LONG = N_("This is too long.")
+NOT_TEXT = N_("This holds characters that have no place in a text, such as a line break.")
+NOT_AN_ACCOUNT = N_("This is not a Matrix account. Write it as @name:server, in small letters.")
+NOT_A_DAY = N_("This is not a day. Write it as 2026-03-31 or 31-3-2026.")
+NO_SUCH_YEAR = N_("This year can't be right.")
+ENDS_BEFORE = N_("The last day is before the first day.")
+NOT_A_NUMBER = N_("This is not a phone number. Write it as +31612345678 or 06 12345678.")
+NOT_A_CHOICE = N_("Choose one of the possibilities.")
+NOT_YES_OR_NO = N_("Write yes or no.")
 
 
 class Fields:

@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from archiver.db import Connection, Pool, tenant_tx
+from archiver.export.catalogue import N_
 from archiver.ledger.audit import note, uuid7
 from archiver.ledger.canonical import column
 from archiver.ledger.sealing import Vault
@@ -66,11 +67,11 @@ NUMBERS = """
     SELECT entry_id, label, from_day, until_day FROM channel
     WHERE org = $1 AND official_id = $2 AND number = $3 AND from_day = $4 AND NOT withdrawn
 """
-SAME_ROW = "The same row is in the file more than once."
-OTHER_NAME = "This account is registered for the same function and day under another name. If the name changed, change it there."
-NOT_ONE = "Nothing was imported: some rows can't be used. Improve them in the file, and upload it again."
-CHANGED_MEANWHILE = "What is known of the officials changed since you saw this. Look at it again before you import."
-BUILT = "This import can't be undone: what it added was changed since. Change or end it on the pages of the officials."
+SAME_ROW = N_("The same row is in the file more than once.")
+OTHER_NAME = N_("This account is registered for the same function and day under another name. Change the name there.")
+NOT_ONE = N_("Nothing was imported: some rows can't be used. Improve them in the file, and upload it again.")
+CHANGED_MEANWHILE = N_("What is known of the officials changed since you saw this. Look at it again before you import.")
+BUILT = N_("This import can't be undone: what it added was changed since. Change or end it on the pages of the officials.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from archiver.db import tenant_tx
+from archiver.export.catalogue import N_
 from archiver.ledger.audit import note
 from archiver.web.admin import importing
 from archiver.web.admin.importing import first
@@ -16,7 +17,7 @@ from archiver.web.posted import Upload
 
 routes = web.RouteTableDef()
 
-NO_FILE = "Choose a file."
+NO_FILE = N_("Choose a file.")
 
 
 @routes.get("/admin/officials/import")

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from archiver.capture.standing import standings
 from archiver.db import tenant_tx
+from archiver.export.catalogue import N_
 from archiver.ledger.audit import note
 from archiver.settings import Settings
 from archiver.web.admin.advice import told
@@ -67,17 +68,17 @@ def policies(settings: Settings) -> list[Setting]:
     """What the settings decide for the organisation."""
     archiver, oidc = settings.archiver, settings.web.oidc
     return [
-        Setting("archiver.scope.officials", "Whose rooms are archived", archiver.scope.officials),
-        Setting("archiver.scope.except_officials", "Whose rooms are left alone", archiver.scope.except_officials),
-        Setting("archiver.scope.kinds", "Which kinds of rooms are archived", archiver.scope.kinds),
-        Setting("archiver.bridges", "Which bridges are believed", archiver.bridges),
-        Setting("archiver.read_receipts", "Whether it is kept who read what, and when", archiver.read_receipts),
-        Setting("archiver.key_backup", "Whether room keys are kept on the homeserver too, sealed", archiver.key_backup),
-        Setting("archiver.media_max_bytes", "The largest file that is kept, in bytes", archiver.media_max_bytes),
-        Setting("archiver.scan_command", "The virus scanner", archiver.scan_command),
-        Setting("canary.every", "Minutes between two rounds of the canary; 0 is off", settings.canary.every),
-        Setting("web.session_idle", "Minutes without a request after which a session ends", settings.web.session_idle),
-        Setting("web.session_max", "Minutes after which a session ends in any case", settings.web.session_max),
-        Setting("web.oidc.roles", "Which groups of the sign-in service stand for which role", oidc.roles),
-        Setting("web.oidc.acr_values", "The levels of assurance that signing in asks for", oidc.acr_values),
+        Setting("archiver.scope.officials", N_("Whose rooms are archived"), archiver.scope.officials),
+        Setting("archiver.scope.except_officials", N_("Whose rooms are left alone"), archiver.scope.except_officials),
+        Setting("archiver.scope.kinds", N_("Which kinds of rooms are archived"), archiver.scope.kinds),
+        Setting("archiver.bridges", N_("Which bridges are believed"), archiver.bridges),
+        Setting("archiver.read_receipts", N_("Whether it is kept who read what, and when"), archiver.read_receipts),
+        Setting("archiver.key_backup", N_("Whether room keys are kept on the homeserver too, sealed"), archiver.key_backup),
+        Setting("archiver.media_max_bytes", N_("The largest file that is kept, in bytes"), archiver.media_max_bytes),
+        Setting("archiver.scan_command", N_("The virus scanner"), archiver.scan_command),
+        Setting("canary.every", N_("Minutes between two rounds of the canary; 0 is off"), settings.canary.every),
+        Setting("web.session_idle", N_("Minutes without a request after which a session ends"), settings.web.session_idle),
+        Setting("web.session_max", N_("Minutes after which a session ends in any case"), settings.web.session_max),
+        Setting("web.oidc.roles", N_("Which groups of the sign-in service stand for which role"), oidc.roles),
+        Setting("web.oidc.acr_values", N_("The levels of assurance that signing in asks for"), oidc.acr_values),
     ]

@@ -10,6 +10,7 @@ from uuid import UUID
 from aiohttp import web
 from babel.dates import format_date
 
+from archiver.export.catalogue import N_
 from archiver.reading.officials import day_of
 from archiver.web.context import language
 from archiver.web.posted import posted
@@ -17,14 +18,15 @@ from archiver.web.render import render
 
 # How the columns of an entry are called; also in the history and in the preview of a file.
 LABELS = {
-    "name": "Name", "matrix_id": "Matrix account", "function": "Function", "unit": "Part of the organisation",
-    "sole": "Held by one person at a time", "from_day": "First day", "until_day": "Last day", "number": "Phone number",
-    "label": "Label", "kind": "Type of device", "owner": "Owner", "withdrawn": "Entered by mistake",
+    "name": N_("Name"), "matrix_id": N_("Matrix account"), "function": N_("Function"), "unit": N_("Part of the organisation"),
+    "sole": N_("Held by one person at a time"), "from_day": N_("First day"), "until_day": N_("Last day"),
+    "number": N_("Phone number"),
+    "label": N_("Label"), "kind": N_("Type of device"), "owner": N_("Owner"), "withdrawn": N_("Entered by mistake"),
 }  # fmt: skip
 # Words that stand in columns.
 CHOICES = {
-    "phone": "phone", "tablet": "tablet", "computer": "computer", "other": "something else",
-    "organisation": "the organisation", "official": "the official",
+    "phone": N_("phone"), "tablet": N_("tablet"), "computer": N_("computer"), "other": N_("something else"),
+    "organisation": N_("the organisation"), "official": N_("the official"),
 }  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def page(request: web.Request, template: str, status: int = 200, **values: Any) 
         if value is None or value == "":
             return "–"
         if isinstance(value, bool):
-            return say.gettext("yes" if value else "no")
+            return say.gettext("yes") if value else say.gettext("no")
         if column.endswith("_day"):
             return day(value)
         return say.gettext(CHOICES[value]) if column in ("kind", "owner") and value in CHOICES else str(value)

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from archiver.db import Connection, Pool, tenant_tx
+from archiver.export.catalogue import N_
 from archiver.ledger.audit import note, uuid7
 from archiver.ledger.canonical import column
 from archiver.web.admin.fields import Fields, channel_of, device_of, term_of
@@ -32,16 +33,16 @@ HISTORY = """
 """
 # The field beside which a clash is told, and why, by the name that the database gives it (0017).
 CLASHES = {
-    "account": ("matrix_id", "In this period the account is somebody else's. End that first."),
-    "term": ("from_day", "In this period the official holds this function already."),
+    "account": ("matrix_id", N_("In this period the account is somebody else's. End that first.")),
+    "term": ("from_day", N_("In this period the official holds this function already.")),
     "function": (
         "function",
         "Somebody else holds this function in this period, and one person at a time does. End that first.",
     ),
-    "number": ("number", "In this period the number is in use already. End that first."),
-    "device": ("label", "In this period the official has this device already."),
+    "number": ("number", N_("In this period the number is in use already. End that first.")),
+    "device": ("label", N_("In this period the official has this device already.")),
 }
-CHANGED_MEANWHILE = "Somebody changed this while you were filling it in. Look at what it is now, and do it again."
+CHANGED_MEANWHILE = N_("Somebody changed this while you were filling it in. Look at what it is now, and do it again.")
 
 
 @dataclass(frozen=True, slots=True)

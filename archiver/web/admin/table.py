@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from archiver.export.catalogue import N_
 from archiver.reading.officials import Official
 from archiver.web.trail import FORMULA, line
 
@@ -32,13 +33,13 @@ EXAMPLE = (
     ("Sem de Boer", "@s.deboer:{server}", "beleidsmedewerker", "Directie Water", "1-3-2025", "31-8-2026", ""),
 )
 # Why a file can't be read.
-EMPTY = "The file is empty."
-TOO_LARGE = "The file is too large: at most 500 kB and 2,000 rows. Split it up."
-SPREADSHEET = "This is a spreadsheet. Save it as CSV in your spreadsheet program, and upload that."
-NOT_CSV = "This can't be read as CSV. Save it as CSV in your spreadsheet program, and upload that."
-NO_HEADINGS = "The first row must hold the headings. These columns were not found:"
-TWICE = "A heading is there twice:"
-TOO_MANY_CELLS = "This row has more cells than there are headings."
+EMPTY = N_("The file is empty.")
+TOO_LARGE = N_("The file is too large: at most 500 kB and 2,000 rows. Split it up.")
+SPREADSHEET = N_("This is a spreadsheet. Save it as CSV in your spreadsheet program, and upload that.")
+NOT_CSV = N_("This can't be read as CSV. Save it as CSV in your spreadsheet program, and upload that.")
+NO_HEADINGS = N_("The first row must hold the headings. These columns were not found:")
+TWICE = N_("A heading is there twice:")
+TOO_MANY_CELLS = N_("This row has more cells than there are headings.")
 
 
 class Unreadable(Exception):  # noqa: N818 - it names what is the matter
