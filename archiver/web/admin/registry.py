@@ -37,7 +37,7 @@ CLASHES = {
     "term": ("from_day", N_("In this period the official holds this function already.")),
     "function": (
         "function",
-        "Somebody else holds this function in this period, and one person at a time does. End that first.",
+        N_("Somebody else holds this function in this period, and one person at a time does. End that first."),
     ),
     "number": ("number", N_("In this period the number is in use already. End that first.")),
     "device": ("label", N_("In this period the official has this device already.")),
