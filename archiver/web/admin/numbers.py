@@ -199,6 +199,8 @@ async def _show(
             if found is None:
                 raise web.HTTPNotFound
             assignments, breaks = await there.assignments(number), await there.interruptions(number)
+    except NotSet:
+        raise web.HTTPNotFound from None
     except BridgeError as away:
         return await _listed(request, error=away, status=502)
     people = await _people(request)
