@@ -55,10 +55,10 @@ async def test_an_official_is_added_listed_and_ended(archive):
     for which in ("geen-id", "0198f1a2-0000-7000-8000-000000000000"):
         with pytest.raises(OfficialError, match="no such function"):
             await run(archive, "end", which)
-    with pytest.raises(OfficialError, match=r"--matrix-id: Fill in.*--from: Fill in"):
+    with pytest.raises(OfficialError, match=r"--from: Fill in.*--matrix-id: Fill in"):
         await run(archive, "add", "--name", name)
     with pytest.raises(OfficialError, match="somebody else's"):
-        await run(archive, "add", *options(name) + ["--name", "Een ander"])
+        await run(archive, "add", *options(name), "--name", "Een ander")
 
 
 async def test_a_file_is_looked_at_first_and_imported_when_that_is_said(archive, tmp_path):
