@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from importlib.resources import files
 
 from aiohttp import web
 
@@ -12,16 +11,20 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, admin, asking, exports, health, pages, people, sign_in, trail
+from archiver.web import access, asking, assets, errors, exports, health, pages, people, saved, search, sign_in, trail
+from archiver.web.admin import pages as admin
 from archiver.web.context import ARCHIVE, Archive, public_url
 from archiver.web.exporting import export
 from archiver.web.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
+# Every module with pages, one a line.
+MODULES = (asking, assets, exports, health, pages, people, saved, search, sign_in, trail, admin)
+
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; media-src 'self'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
+    "media-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -43,23 +46,15 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
-    app = web.Application(middlewares=[pages.explain_errors, access.require])
+    app = web.Application(middlewares=[errors.explain, access.require])
     app[ARCHIVE] = archive
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
     app[exports.WORKSHOP] = Workshop(archive, {"export": export})
     app.on_response_prepare.append(set_headers)
-    app.add_routes([*health.routes, *sign_in.routes, *pages.routes, *people.routes, *trail.routes])
-    app.add_routes([*asking.routes, *exports.routes, *admin.routes()])
-    app.router.add_get("/static/style.css", stylesheet)
+    for module in MODULES:
+        app.add_routes(module.routes)
     return app
-
-
-async def stylesheet(_: web.Request) -> web.Response:
-    """The exports' style and the pages' own."""
-    text = (files("archiver.export") / "templates" / "style.css").read_text()
-    text += (files("archiver.web") / "static" / "pages.css").read_text()
-    return web.Response(text=text, content_type="text/css", headers={"Cache-Control": "max-age=300"})
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:

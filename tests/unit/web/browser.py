@@ -205,9 +205,9 @@ async def _deliberation(office: Office) -> None:
         "info": {"mimetype": "image/png", "size": len(PIXEL)},
     }
     events["picture"] = told.add("m.room.message", shown)
-    events["unreadable"] = told.add(
-        "m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "y"}
-    )
+    sealed = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "y"}
+    events["unreadable"] = told.add("m.room.encrypted", sealed)
+    told.arrivals[-1] = replace(told.arrivals[-1], unreadable="no-key")
     long = "eenheelergwoorddatnietafgebrokenkanworden" * 4
     told.say(f"Een lange link: https://voorbeeld.example/{long}")
     told.member("@j.vermeer:x", "leave")
