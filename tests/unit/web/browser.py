@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -21,6 +22,7 @@ from archiver.ledger.record import moment
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
 from archiver.web import access
+from archiver.web.admin import importing, registry
 from archiver.web.app import application
 from archiver.web.context import Archive
 from archiver.web.roles import Role, grant
@@ -180,8 +182,35 @@ async def furnish(office: Office) -> None:
     """What the pages have to show: add to it what a new page needs."""
     await _deliberation(office)
     await _whatsapp(office)
+    await _officials(office)
     async with tenant_tx(office.archive.pool, 1) as tx:
         await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
+
+
+async def _officials(office: Office) -> None:
+    """A minister as the admin knows her, and a file of officials that waits for its confirmation."""
+    pool, vault = office.archive.pool, office.archive.vault
+    start = date(2024, 7, 2)
+    period = {"from_day": start, "until_day": None}
+    async with registry.changing(pool, 1, "beheer", "benoemd") as tx:
+        who = await registry.add_official(tx, 1, "beheer", "Karin de Wit")
+        term = {"matrix_id": OFFICIAL, "function": "minister", "unit": "Waterbeheer", "sole": True, **period}
+        office.events["official"] = str(who)
+        office.events["term"] = str(await registry.add(tx, 1, "beheer", registry.TERM, who, term))
+        number = {"number": "+3197010203040", "label": "", **period}
+        channel = await registry.add(tx, 1, "beheer", registry.CHANNEL, who, number)
+        await registry.add(
+            tx, 1, "beheer", registry.DEVICE, who, {"label": "AB-1234", "kind": "phone", "owner": "organisation", **period}
+        )
+    async with registry.changing(pool, 1, "beheer", "voor de pers") as tx:
+        await registry.change(tx, 1, "beheer", registry.CHANNEL, who, channel, {**number, "label": "pers"})
+    rows = (
+        "naam;matrix-account;functie;organisatieonderdeel;vanaf;tot en met;salaris",
+        f"Karin de Wit;{OFFICIAL};minister;Waterbeheer;2-7-2024;31-12-2026;",
+        "Tarik Benali;@t:x;staatssecretaris;Wonen;2-7-2024;;",
+        ";fout;;Wonen;gisteren;;",
+    )  # fmt: skip
+    office.events["upload"] = str(await importing.keep(pool, vault, "admin", "lijst.csv", "\n".join(rows).encode()))
 
 
 async def _deliberation(office: Office) -> None:
