@@ -53,7 +53,7 @@ async def test_an_admin_does_with_a_number_what_the_commands_do(archive, tmp_pat
         assert not bureau.numbers.paused(NUMBER)
         await desk.send(THERE, do="add colleague", user=OTHER)
         assert bureau.numbers.of(NUMBER).colleagues == (OTHER,)
-        assert f"{OTHER} verwijderen" in await desk.open(THERE)
+        assert f"Verwijderen: {OTHER}" in await desk.open(THERE)
         await desk.send(THERE, do="remove colleague", user=OTHER)
         await desk.send(THERE, do="assign", user=OTHER, account="")
         assert bureau.numbers.of(NUMBER).official == OTHER
