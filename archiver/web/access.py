@@ -53,7 +53,12 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("POST", "/oidc/backchannel-logout"): Whoever.OPEN,
     ("POST", "/signout"): Whoever.SIGNED_IN,
     ("GET", "/"): READING,
+    ("GET", "/own"): frozenset({Role.OFFICIAL}),
     ("GET", "/rooms/{room_id}"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}/proof"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}/proof.json"): READING,
+    ("GET", "/rooms/{room_id}/threads/{event_id}"): READING,
     ("GET", "/rooms/{room_id}/files/{event_id}"): READING,
     ("GET", "/search"): READING,
     ("GET", "/searches"): READING,
@@ -113,10 +118,13 @@ ROUTES: dict[tuple[str, str], Rule] = {
 WITHOUT_CONTENT: frozenset[tuple[str, str]] = frozenset({
     ("GET", "/"), ("GET", "/channels"), ("GET", "/purpose"), ("POST", "/purpose"), ("POST", "/purpose/end"), ("GET", "/exports"),
     ("POST", "/exports/{job_id}/cancel"),
+    ("GET", "/searches"), ("POST", "/searches"), ("POST", "/searches/{search_id}/rename"),
+    ("GET", "/searches/{search_id}/remove"), ("POST", "/searches/{search_id}/remove"),
 })  # fmt: skip
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
     ("/", N_("Conversations")),
+    ("/own", N_("My archive")),
     ("/health", N_("Health")),
     ("/channels", N_("Channels")),
     ("/search", N_("Search")),

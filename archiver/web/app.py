@@ -11,7 +11,24 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, asking, assets, errors, exports, health, pages, people, saved, search, sign_in, trail
+from archiver.web import (
+    access,
+    asking,
+    assets,
+    chat,
+    conversations,
+    errors,
+    exports,
+    health,
+    own,
+    pages,
+    people,
+    proof,
+    saved,
+    search,
+    sign_in,
+    trail,
+)
 from archiver.web.admin import pages as admin
 from archiver.web.context import ARCHIVE, Archive, public_url
 from archiver.web.exporting import export
@@ -20,7 +37,23 @@ from archiver.web.workshop import Workshop
 log = logging.getLogger(__name__)
 
 # Every module with pages, one a line.
-MODULES = (asking, assets, exports, health, pages, people, saved, search, sign_in, trail, admin)
+MODULES = (
+    asking,
+    assets,
+    chat,
+    conversations,
+    exports,
+    health,
+    own,
+    pages,
+    people,
+    proof,
+    saved,
+    search,
+    sign_in,
+    trail,
+    admin,
+)
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
