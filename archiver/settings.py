@@ -99,6 +99,11 @@ class Oidc(Section):
     acr_values: tuple[str, ...] = Field(default=(), description="levels of assurance, one of which is required")
 
 
+class BridgeApi(Section):
+    url: str = Field(default="", pattern=r"^(https?://\S+)?$", description="of the bridge's provisioning API")
+    token: SecretStr = SecretStr("")
+
+
 def plain_pattern(pattern: str) -> bool:
     """Whether a pattern of case numbers can be used. No regular expression: an admin reads it, and it can't be made slow."""
     return len(pattern) <= 64 and pattern.isprintable() and "*" not in pattern[:-1]
@@ -137,6 +142,7 @@ class Web(Section):
     sign_in_limit: int = Field(default=30, ge=1, description="sign-ins a minute from one address")
     proxies: tuple[str, ...] = Field(default=(), description="addresses whose X-Forwarded-For is believed")
     theme: Path | None = Field(default=None, description="a style sheet with the organisation's own design tokens")
+    bridge: BridgeApi = BridgeApi()
     purpose: Purposes = Purposes()
     jobs: Jobs = Jobs()
 

@@ -20,6 +20,7 @@ from archiver.ledger.audit import Purpose, doing, note
 from archiver.reading.membership import reader_tx
 from archiver.web import jobs, roles, sessions
 from archiver.web.context import ARCHIVE, Archive, language, public_url
+from archiver.web.posted import posted
 from archiver.web.purpose import Stated, policy_of
 from archiver.web.render import render
 from archiver.web.roles import READERS, Role
@@ -39,6 +40,7 @@ class Whoever(Enum):
 
 Rule = frozenset[Role] | Whoever
 READING = READERS | {Role.OFFICIAL}
+ADMINS = frozenset({Role.ADMIN})
 ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/healthz"): Whoever.OPEN,
     ("GET", "/readyz"): Whoever.OPEN,
@@ -78,6 +80,36 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/people"): frozenset({Role.ADMIN}),
     ("POST", "/people/roles"): frozenset({Role.ADMIN}),
     ("POST", "/people/sessions"): frozenset({Role.ADMIN}),
+    ("GET", "/admin/officials"): ADMINS,
+    ("POST", "/admin/officials"): ADMINS,
+    ("GET", "/admin/officials/new"): ADMINS,
+    ("GET", "/admin/officials.csv"): ADMINS,
+    ("GET", "/admin/officials/example.csv"): ADMINS,
+    ("GET", "/admin/officials/import"): ADMINS,
+    ("POST", "/admin/officials/import"): ADMINS,
+    ("GET", "/admin/officials/import/{import_id}"): ADMINS,
+    ("POST", "/admin/officials/import/{import_id}"): ADMINS,
+    ("GET", "/admin/officials/import/{import_id}/undo"): ADMINS,
+    ("POST", "/admin/officials/import/{import_id}/undo"): ADMINS,
+    ("GET", "/admin/officials/{official}"): ADMINS,
+    ("POST", "/admin/officials/{official}"): ADMINS,
+    ("GET", "/admin/officials/{official}/withdraw"): ADMINS,
+    ("POST", "/admin/officials/{official}/withdraw"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/new"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/new"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/{entry}"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/{entry}"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/{entry}/withdraw"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/{entry}/withdraw"): ADMINS,
+    ("GET", "/admin/organisation"): ADMINS,
+    ("GET", "/admin/bridge"): ADMINS,
+    ("POST", "/admin/bridge/accounts"): ADMINS,
+    ("POST", "/admin/bridge/accounts/{account}/forget"): ADMINS,
+    ("POST", "/admin/bridge/numbers"): ADMINS,
+    ("POST", "/admin/bridge/retry"): ADMINS,
+    ("GET", "/admin/bridge/numbers/{number}"): ADMINS,
+    ("POST", "/admin/bridge/numbers/{number}"): ADMINS,
+    ("GET", "/admin/bridge/numbers/{number}/remove"): ADMINS,
     ("GET", "/audit"): frozenset({Role.AUDITOR}),
     ("GET", "/audit/chain"): frozenset({Role.AUDITOR}),
     ("GET", "/audit.csv"): frozenset({Role.AUDITOR}),
@@ -98,6 +130,9 @@ MENU: tuple[tuple[str, str], ...] = (
     ("/search", N_("Search")),
     ("/exports", N_("Exports")),
     ("/people", N_("People and roles")),
+    ("/admin/officials", N_("Officials")),
+    ("/admin/bridge", N_("Bridged numbers")),
+    ("/admin/organisation", N_("Organisation")),
     ("/purpose/policy", N_("Purposes of reading")),
     ("/audit", N_("Audit trail")),
 )
@@ -277,7 +312,7 @@ async def _from_our_form(request: web.Request, visitor: Visitor) -> bool:
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return False
     try:
-        form = await request.post()
+        form = await posted(request)
     except (ValueError, LookupError):
         return False
     told = form.get("form_token", "")

@@ -29,6 +29,7 @@ from archiver.web import (
     sign_in,
     trail,
 )
+from archiver.web.admin import pages as admin
 from archiver.web.context import ARCHIVE, Archive, public_url
 from archiver.web.exporting import export
 from archiver.web.workshop import Workshop
@@ -51,6 +52,7 @@ MODULES = (
     search,
     sign_in,
     trail,
+    admin,
 )
 
 HEADERS = {
