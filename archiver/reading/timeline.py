@@ -29,6 +29,11 @@ BACKWARD = """
     WHERE org = $1 AND room_id = $2 AND (sent_at, depth, event_id) < ($3, $4, $5)
     ORDER BY sent_at DESC, depth DESC, event_id DESC LIMIT $6
 """
+CHANGED = """
+    SELECT event_id, sent_at, depth, sequence FROM message
+    WHERE org = $1 AND room_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4
+"""
+ONE = "SELECT event_id, sent_at, depth FROM message WHERE org = $1 AND room_id = $2 AND event_id = $3"
 MEDIA = """
     SELECT event_id, state, address, size, problem, scan, scan_note, scanned_at FROM media
     WHERE org = $1 AND room_id = $2 AND part = 'file' AND event_id = ANY($3)
@@ -180,6 +185,23 @@ async def page_before(
     page = page[::-1]
     more = Cursor(page[0]["sent_at"], page[0]["depth"], page[0]["event_id"]) if len(page) == size else None
     return await _entries(tx, vault, Names(room), page), more
+
+
+async def page_after(tx: Connection, vault: Vault, room: Room, sequence: int, size: int) -> tuple[list[Entry], int, bool]:
+    """The first `size` messages that came or changed after a number, up to which number that is, and whether there are more.
+
+    Not in the order of the conversation: an old message that is edited now comes last. A message that is here once more is as
+    it is now.
+    """
+    page = await tx.fetch(CHANGED, vault.org, room.room_id, sequence, size)
+    last = page[-1]["sequence"] if page else sequence
+    return await _entries(tx, vault, Names(room), page), last, len(page) == size
+
+
+async def one(tx: Connection, vault: Vault, room: Room, event_id: str) -> Entry | None:
+    """A message of a room by its id."""
+    page = await tx.fetch(ONE, vault.org, room.room_id, event_id)
+    return next(iter(await _entries(tx, vault, Names(room), page)), None)
 
 
 class Names:

@@ -16,6 +16,8 @@ from archiver.db import Connection, tenant_tx
 from archiver.ledger.audit import note
 from archiver.reading.membership import reader_tx
 from archiver.web import roles, sessions
+from archiver.web.api import bearer, problem
+from archiver.web.api.scopes import Scope
 from archiver.web.context import ARCHIVE, Archive, public_url
 from archiver.web.render import render
 from archiver.web.roles import READERS, Role
@@ -55,11 +57,35 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("POST", "/people/sessions"): frozenset({Role.ADMIN}),
     ("GET", "/audit"): frozenset({Role.AUDITOR}),
     ("GET", "/audit.csv"): frozenset({Role.AUDITOR}),
+    ("GET", "/tokens"): frozenset(Role),
+    ("POST", "/tokens"): frozenset(Role),
+    ("GET", "/tokens/{token_id}/revoke"): frozenset(Role),
+    ("POST", "/tokens/{token_id}/revoke"): frozenset(Role),
+    ("GET", "/api/v1/"): Whoever.OPEN,
+    ("GET", "/api/v1/openapi.json"): Whoever.OPEN,
+    ("GET", "/api/v1/me"): Whoever.SIGNED_IN,
+    ("GET", "/api/v1/rooms"): READING,
+    ("GET", "/api/v1/rooms/{room_id}"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/messages"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/changes"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}/proof"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}/file"): READING,
+    ("GET", "/api/v1/search"): READING,
+    ("GET", "/api/v1/channels"): READERS | {Role.ADMIN},
+    ("GET", "/api/v1/health"): frozenset({Role.ADMIN}),
+    ("GET", "/api/v1/roles"): frozenset({Role.ADMIN}),
+    ("POST", "/api/v1/roles"): frozenset({Role.ADMIN}),
+    ("DELETE", "/api/v1/roles/{person}/{role}"): frozenset({Role.ADMIN}),
+    ("GET", "/api/v1/sessions"): frozenset({Role.ADMIN}),
+    ("DELETE", "/api/v1/sessions/{session_id}"): frozenset({Role.ADMIN}),
+    ("GET", "/api/v1/audit"): frozenset({Role.AUDITOR}),
 }
+FORM_TOKEN = "Griffier-Form-Token"  # where a script of a page of ours says to the API what a form says in a field
 # What each role finds in the menu: the address and the name of a text. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
     ("/", "rooms"), ("/health", "health"), ("/channels", "channels"), ("/search", "search"), ("/people", "people"),
-    ("/audit", "trail"),
+    ("/audit", "trail"), ("/tokens", "Access for programs"),
 )  # fmt: skip
 
 
@@ -73,6 +99,8 @@ class Visitor:
     roles: frozenset[Role]
     matrix_id: str | None
     form_token: str = field(repr=False)
+    scopes: frozenset[Scope] | None = None  # of a personal access token; None is a session, which has no such bounds
+    token_id: UUID | None = None
 
     @property
     def reads_everything(self) -> bool:
@@ -129,7 +157,7 @@ async def require(request: web.Request, handler: Handler) -> web.StreamResponse:
     if visitor is None:
         if found is Whoever.OPEN:
             return await handler(request)
-        if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        if request.method == "GET" and not _api(request) and "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPSeeOther(str(URL("/signin").with_query(next=str(request.rel_url))))
         raise web.HTTPUnauthorized(text="Log eerst in. · Sign in first.")
     request["visitor"], request["actor"] = visitor, visitor.person
@@ -144,6 +172,8 @@ async def require(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict | None]:
     archive = request.app[ARCHIVE]
+    if _api(request) and (sent := bearer.sent(request)) is not None:
+        return await _holder(archive, sent)
     token = request.cookies.get(cookie_name(archive), "")
     if not token:
         return None, None
@@ -151,9 +181,22 @@ async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict
         return await visitor_of(tx, archive, token)
 
 
+async def _holder(archive: Archive, token: str) -> tuple[Visitor | None, roles.Conflict | None]:
+    """Whose personal access token it is; who gives one is not asked for a session besides."""
+    found, held, matrix_id = await bearer.holder(archive, token)
+    if found is None:
+        return None, None
+    made = Visitor(found.token_id, found.person, found.name, held, matrix_id, "", found.scopes, found.token_id)
+    return made, roles.conflict(held)
+
+
+def _api(request: web.Request) -> bool:
+    return request.path.startswith(problem.API)
+
+
 async def _against(request: web.Request, visitor: Visitor, clash: roles.Conflict | None, found: Rule) -> str:
     """The name of the reason why this may not be; empty when it may."""
-    if request.method not in ("GET", "HEAD") and not await _from_our_form(request, visitor):
+    if visitor.scopes is None and request.method not in ("GET", "HEAD") and not await _from_our_form(request, visitor):
         return "forged"
     if isinstance(found, Whoever):
         return ""
@@ -161,6 +204,8 @@ async def _against(request: web.Request, visitor: Visitor, clash: roles.Conflict
         return clash.reason
     if not allows(found, visitor.roles):
         return "not_yours" if visitor.roles else "no_roles"
+    if visitor.scopes is not None and getattr(request.match_info.handler, "scope", None) not in visitor.scopes:
+        return "scope"
     if found == READING and not visitor.reads_everything and visitor.matrix_id is None:
         return "no_matrix_id"
     return ""
@@ -171,6 +216,8 @@ async def refuse(request: web.Request, reason: str, path: str) -> web.Response:
     archive, visitor = request.app[ARCHIVE], request["visitor"]
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, visitor.person, "refused", page=path, method=request.method, why=reason)
+    if _api(request):
+        return problem.answer(request, problem.REASONS.get(reason, "apart"))
     return render(request, "refused.html", 403, reason=reason, person=visitor.person, hint="", again=False)
 
 
@@ -193,8 +240,7 @@ async def _from_our_form(request: web.Request, visitor: Visitor) -> bool:
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return False
     try:
-        form = await request.post()
+        told = request.headers.get(FORM_TOKEN) if _api(request) else (await request.post()).get("form_token", "")
     except (ValueError, LookupError):
         return False
-    told = form.get("form_token", "")
     return isinstance(told, str) and hmac.compare_digest(told.encode("utf-8", "replace"), visitor.form_token.encode())

@@ -13,6 +13,10 @@ from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
 from archiver.web import access, health, pages, people, sign_in, trail
+from archiver.web.api import bearer, problem
+from archiver.web.api import page as api_page
+from archiver.web.api import token_page as api_tokens
+from archiver.web.api.operation import ROUTES as API_ROUTES
 from archiver.web.context import ARCHIVE, Archive, public_url
 
 log = logging.getLogger(__name__)
@@ -41,12 +45,14 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
-    app = web.Application(middlewares=[pages.explain_errors, access.require])
+    app = web.Application(middlewares=[pages.explain_errors, bearer.hold_back, problem.explain, access.require])
     app[ARCHIVE] = archive
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
+    app.cleanup_ctx.append(bearer.limits_of)
     app.on_response_prepare.append(set_headers)
     app.add_routes([*health.routes, *sign_in.routes, *pages.routes, *people.routes, *trail.routes])
+    app.add_routes([*api_tokens.routes, *api_page.routes, *API_ROUTES])
     app.router.add_get("/static/style.css", stylesheet)
     return app
 

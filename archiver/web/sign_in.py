@@ -18,6 +18,7 @@ from archiver.db import tenant_tx
 from archiver.ledger.audit import note
 from archiver.ledger.sealing import SealingError
 from archiver.web import access, claims, roles, sessions, tokens
+from archiver.web.api import tokens as personal
 from archiver.web.claims import ClaimsError
 from archiver.web.context import ARCHIVE, Archive, language, public_url
 from archiver.web.limit import Limit, address
@@ -251,6 +252,7 @@ async def _enter(archive: Archive, who: SignedIn) -> str:
     """A session for whom may have one; returns the cookie's token."""
     org = archive.vault.org
     async with tenant_tx(archive.pool, org) as tx:
+        await personal.signed_in(tx, org, who)
         held = who.roles | {Role(change.role) for change in await roles.assigned(tx, org, who.person)}
     if not held:
         raise SignInRefused("no_roles", "they have no role", person=who.person)
