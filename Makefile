@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_TESTS := tests/interop
 
-.PHONY: setup demo test lint chaos fuzz bench requirements clean
+.PHONY: setup demo test lint texts chaos fuzz bench requirements clean
 
 setup: $(BIN)/griffier            ## the virtual environment with the `griffier` command
 
@@ -24,6 +24,9 @@ lint: setup                       ## style, types, the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+texts: setup                      ## the texts of pages and exports that lack a translation, or have a wrong one
+	$(BIN)/python -m tests.texts
 
 chaos: setup                      ## the long form of the storm: 200 kills and 100 other blows (GRIFFIER_CHAOS_SEED repeats one)
 	GRIFFIER_CHAOS_KILLS=200 $(BIN)/python -m pytest -s tests/chaos/test_storm.py

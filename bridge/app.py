@@ -30,6 +30,7 @@ from bridge.departing.holding import Holding, heard_after, heard_in
 from bridge.departing.missed import Missed
 from bridge.departing.notices import Notices
 from bridge.departing.opening import Opening
+from bridge.departing.overlooked import Overlooked
 from bridge.departing.own import Own
 from bridge.departing.receipts import Reading, Receipts
 from bridge.departing.templates import Offers
@@ -96,6 +97,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
             pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading, own
         )
         relay.twice = departing.perhaps_twice
+        overlooked = Overlooked(pool, accounts.bot, relay, departing.wanted, settings.overlooked_seconds)
         outside = web.Application()
         outside.add_routes(Webhook(settings, cloud, relay, numbers, office.pulse, office.alarms).routes())
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
@@ -127,6 +129,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry), departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
+                tasks.create_task(overlooked.run(stop))
                 tasks.create_task(late.run(arriving.fill, stop))
                 tasks.create_task(portals.seating.run(stop))
         finally:

@@ -79,6 +79,7 @@ class Bridge(BaseModel):
     media_max_bytes: int = 100_000_000
     conversations_at_once: int = Field(default=8, ge=1, le=100)
     wait_for_status_seconds: float = Field(default=30.0, ge=0)
+    overlooked_seconds: float = Field(default=60.0, ge=1)
     keep_done_days: int = Field(default=30, ge=0)
     keep_failed_days: int = Field(default=180, ge=1)
     numbers: tuple[Number, ...] = ()

@@ -57,7 +57,7 @@ NO_LONGER_TOO_LARGE = """
     WHERE org = $1 AND state = 'failed' AND problem = 'too-large' AND size <= $2
 """
 
-# Why a file is not there: the words for people are in archiver.export.language, as `file_…`.
+# Why a file is not there: the words for people are in archiver.export.reasons.
 TOO_LARGE = "too-large"
 ALTERED = "altered"  # not what the sender took the checksum of
 BAD_KEY = "bad-key"

@@ -18,6 +18,7 @@ from archiver.capture import cross_signing
 from archiver.capture.client import CaptureError, Homeserver, path
 from archiver.capture.cross_signing import CrossSigningKeys
 from archiver.capture.keystore import KeyStore
+from archiver.capture.locks import is_held
 from archiver.capture.olm import Machine
 from archiver.capture.sign_in import sign_in
 from archiver.db import Connection, Pool, as_organisation, tenant_tx
@@ -48,12 +49,7 @@ FROZEN_AFTER = 15  # seconds without a sign of life
 FROZEN = f"SELECT alive_at < now() - interval '{FROZEN_AFTER} seconds' FROM seat WHERE org = $1 AND user_id = $2"  # noqa: S608
 ALIVE = "UPDATE seat SET alive_at = now() WHERE org = $1 AND user_id = $2"
 # Ends the connection that holds the lock, and with it whatever its process would still write for the seat.
-UNSEAT = """
-    SELECT pg_terminate_backend(pid) FROM pg_locks
-    WHERE locktype = 'advisory' AND granted AND objsubid = 1
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND ((classid::bigint << 32) | objid::bigint) = hashtextextended($1, 0)
-"""
+UNSEAT = f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE {is_held('$1')}"  # noqa: S608
 
 
 @dataclass(slots=True)

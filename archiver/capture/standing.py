@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from archiver.capture.locks import is_held
 from archiver.db import Connection
 from archiver.settings import Settings
 
 # A process that died has let go of the seat's lock (archiver.capture.seat); one that is frozen no longer says that it lives.
-SEATS = """
+SEATS = f"""
     SELECT user_id, device_id, state, capturing, seen_at, signed_at IS NOT NULL AS signed,
            coalesce(alive_at > now() - interval '10 seconds', false) AS alive,
            coalesce(seen_at > now() - interval '1 minute', false) AS fresh,
-           EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                     AND ((classid::bigint << 32) | objid::bigint)
-                         = hashtextextended('griffier seat|' || org || '|' || user_id, 0)) AS driven
+           EXISTS (SELECT FROM pg_locks WHERE {is_held("'griffier seat|' || org || '|' || user_id")}) AS driven
     FROM seat WHERE org = $1 ORDER BY user_id
-"""
+"""  # noqa: S608
 NEVER_STARTED = "it was never started"
 
 

@@ -278,6 +278,7 @@ class Stack:
                 "webhook_host": "127.0.0.1",
                 "webhook_port": self.ports.webhook,
                 "webhook_url": f"http://127.0.0.1:{self.ports.webhook}/webhook",
+                "overlooked_seconds": 10,
                 "replay_days": 0,  # conversations of the demo are of any day
                 "admins": [people.user_id(people.OPERATOR)],
                 "provisioning_port": self.ports.provisioning,

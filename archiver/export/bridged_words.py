@@ -1,108 +1,37 @@
-# ruff: noqa: E501 - one text per line
-"""The words of bridged rooms in pages and exports, Dutch first, English second."""
+"""What bridges say, in words: why a channel was not covered, why a message was not carried over, what became of one.
 
-from __future__ import annotations
+The Dutch ones are in archiver/locale/nl/bridged.po.
+"""
 
-BRIDGED: dict[str, dict[str, str]] = {
-    "channels": {"nl": "Kanalen", "en": "Channels"},
-    "channels_about": {
-        "nl": "De nummers waarop bewindslieden en medewerkers buiten Matrix bereikbaar zijn, zoals de brug ze noemt, en de tijden waarin de brug er niets van doorgaf.",
-        "en": "The numbers on which officials are reached outside Matrix, as the bridge names them, and the times in which it passed nothing on.",
-    },
-    "no_channels": {"nl": "Er is nog geen kanaal bekend.", "en": "No channel is known yet."},
-    "number": {"nl": "Nummer", "en": "Number"},
-    "no_number": {"nl": "nummer onbekend", "en": "number unknown"},
-    "whose": {"nl": "Van", "en": "Of"},
-    "conversations": {"nl": "gesprekken", "en": "conversations"},
-    "conversation": {"nl": "gesprek", "en": "conversation"},
-    "covered": {"nl": "Geen onderbreking bekend", "en": "No interruption known"},
-    "portal": {"nl": "Gesprek buiten Matrix", "en": "Conversation outside Matrix"},
-    "portal_of": {"nl": "van", "en": "of"},
-    "portal_on": {"nl": "op", "en": "on"},
-    "portal_with": {"nl": "met", "en": "with"},
-    "portal_group": {"nl": "groep", "en": "group"},
-    "portal_channel": {"nl": "kenmerk daar", "en": "its id there"},
-    "portal_no_official": {"nl": "van wie het nummer is, is niet bekend", "en": "whose number it is is not known"},
-    "told_by_bridge": {"nl": "Dit zegt de brug", "en": "This is what the bridge says"},
-    "official_by_members": {
-        "nl": "behalve van wie het is: dat is de enige eigen deelnemer",
-        "en": "except whose it is: that is the only member of ours",
-    },
-    "contacts": {"nl": "Contacten", "en": "Contacts"},
-    "known_as": {"nl": "bekend als", "en": "known as"},
-    "seen_from": {"nl": "vanaf", "en": "from"},
-    "seen_until": {"nl": "tot", "en": "until"},
-    "not_covered": {"nl": "Niet vastgelegd", "en": "Not covered"},
-    "not_covered_room": {
-        "nl": "In deze periode is niet vastgelegd wat er op dit kanaal werd gezegd, volgens de brug",
-        "en": "In this period what was said on this channel was not recorded, says the bridge",
-    },
-    "still": {"nl": "duurt nog voort", "en": "still lasting"},
-    "cause:webhook-silent": {"nl": "het netwerk meldde niets meer aan de brug", "en": "the network told the bridge nothing any more"},
-    "cause:bridge-down": {"nl": "de brug stond stil", "en": "the bridge was down"},
-    "cause:disconnected": {"nl": "het nummer was losgekoppeld", "en": "the number was disconnected"},
-    "cause:paused": {"nl": "de beheerder had het gepauzeerd", "en": "the admin had paused it"},
-    "cause:token-refused": {"nl": "het netwerk weigerde de sleutel van de brug", "en": "the network refused the bridge's token"},
-    "cause:history-refused": {"nl": "de eerdere geschiedenis werd niet gedeeld", "en": "the earlier history was not shared"},
-    "cause:not-connected": {"nl": "het nummer was nog niet aangesloten", "en": "the number was not connected yet"},
-    "cause:other": {"nl": "een andere oorzaak", "en": "another cause"},
-    "timer": {"nl": "Verdwijnende berichten", "en": "Disappearing messages"},
-    "timer_on": {"nl": "Berichten verdwijnen bij de deelnemers", "en": "Messages disappear from people's phones"},
-    "timer_after": {"nl": "na verzending", "en": "after they are sent"},
-    "timer_off": {"nl": "timer uitgezet", "en": "timer switched off"},
-    "timer_since": {"nl": "sinds", "en": "since"},
-    "set_by": {"nl": "ingesteld door", "en": "set by"},
-    "disappears": {"nl": "verdwijnt daar na", "en": "disappears there after"},
-    "disappeared": {"nl": "Verdwenen door de timer van het gesprek", "en": "Disappeared by the conversation's timer"},
-    "to_network": {"nl": "naar", "en": "to"},
-    "on_phone": {"nl": "in de app zelf", "en": "in the app itself"},
-    "history": {"nl": "uit de geschiedenis, later overgebracht", "en": "from history, brought over later"},
-    "relayed_for": {"nl": "doorgegeven voor", "en": "relayed for"},
-    "relayed_name_only": {"nl": "alleen als naam in de tekst bekend", "en": "known as a name in the text only"},
-    "relayed_through": {"nl": "verstuurd via het nummer van", "en": "sent through the number of"},
-    "forwarded": {"nl": "doorgestuurd", "en": "forwarded"},
-    "forwarded_often": {"nl": "vaak doorgestuurd", "en": "forwarded many times"},
-    "view_once": {"nl": "eenmalig te bekijken", "en": "view once"},
-    "filled": {"nl": "De brug heeft dit bericht later aangevuld; eerst gold", "en": "The bridge filled in this message later; at first"},
-    "bridge:undecryptable": {
-        "nl": "de brug kon het niet ontsleutelen en wacht tot de afzender het opnieuw stuurt",
-        "en": "the bridge could not decrypt it and waits for the sender to send it again",
-    },
-    "bridge:view-once": {
-        "nl": "het was eenmalig te bekijken en is alleen op de telefoon te openen geweest",
-        "en": "it was to be viewed once and could be opened on the phone only",
-    },
-    "bridge:failed-media": {
-        "nl": "de brug kon het bestand niet ophalen",
-        "en": "the bridge could not fetch the file",
-    },
-    "bridge:unsupported": {
-        "nl": "de brug kan dit soort bericht niet tonen",
-        "en": "the bridge can't show this kind of message",
-    },
-    "advice:bridge:undecryptable": {
-        "nl": "Vraag wie het nummer heeft om op de telefoon te kijken of het daar leesbaar is.",
-        "en": "Ask the official to look on the phone whether it can be read there.",
-    },
-    "advice:bridge:view-once": {"nl": "Vraag wie het nummer heeft wat erin stond.", "en": "Ask the official what it said."},
-    "advice:bridge:failed-media": {"nl": "Vraag wie het nummer heeft om het bestand van de telefoon.", "en": "Ask the official for the file on the phone."},
-    "advice:bridge:unsupported": {"nl": "Vraag wie het nummer heeft om het op de telefoon te bekijken.", "en": "Ask the official to look at it on the phone."},
-    "not_said": {"nl": "Niet overgebracht", "en": "Not carried over"},
-    "delivery:pending": {"nl": "onderweg", "en": "on its way"},
-    "delivery:sent": {"nl": "verzonden", "en": "sent"},
-    "delivery:delivered": {"nl": "bezorgd", "en": "delivered"},
-    "delivery:read": {"nl": "gelezen", "en": "read"},
-    "delivery:played": {"nl": "afgespeeld", "en": "played"},
-    "delivery:stayed": {"nl": "in Matrix gebleven", "en": "stayed in Matrix"},
-    "delivery:failed": {"nl": "NIET aangekomen", "en": "NOT delivered"},
-    "delivery:none": {"nl": "nog geen bericht over de bezorging", "en": "no word on its delivery yet"},
-    "code": {"nl": "code", "en": "code"},
-    "days": {"nl": "dagen", "en": "days"},
-    "day": {"nl": "dag", "en": "day"},
-    "hours": {"nl": "uur", "en": "hours"},
-    "hour": {"nl": "uur", "en": "hour"},
-    "minutes": {"nl": "minuten", "en": "minutes"},
-    "minute": {"nl": "minuut", "en": "minute"},
-    "seconds": {"nl": "seconden", "en": "seconds"},
-    "second": {"nl": "seconde", "en": "second"},
-}  # fmt: skip
+from archiver.export.catalogue import N_
+
+CAUSES = {
+    "webhook-silent": N_("the network told the bridge nothing any more"),
+    "bridge-down": N_("the bridge was down"),
+    "disconnected": N_("the number was disconnected"),
+    "paused": N_("the admin had paused it"),
+    "token-refused": N_("the network refused the bridge's token"),
+    "history-refused": N_("the earlier history was not shared"),
+    "not-connected": N_("the number was not connected yet"),
+}
+LACKING = {
+    "bridge:undecryptable": N_("the bridge could not decrypt it and waits for the sender to send it again"),
+    "bridge:view-once": N_("it was to be viewed once and could be opened on the phone only"),
+    "bridge:failed-media": N_("the bridge could not fetch the file"),
+    "bridge:unsupported": N_("the bridge can't show this kind of message"),
+}
+ADVICE = {
+    "bridge:undecryptable": N_("Ask the official to look on the phone whether it can be read there."),
+    "bridge:view-once": N_("Ask the official what it said."),
+    "bridge:failed-media": N_("Ask the official for the file on the phone."),
+    "bridge:unsupported": N_("Ask the official to look at it on the phone."),
+}
+DELIVERIES = {
+    "pending": N_("on its way"),
+    "sent": N_("sent"),
+    "delivered": N_("delivered"),
+    "read": N_("read"),
+    "played": N_("played"),
+    "stayed": N_("stayed in Matrix"),
+    "failed": N_("NOT delivered"),
+}

@@ -13,12 +13,13 @@ from aiohttp import web
 from yarl import URL
 
 from archiver.db import Connection, tenant_tx
+from archiver.export.catalogue import N_
 from archiver.ledger.audit import note
 from archiver.reading.membership import reader_tx
 from archiver.web import roles, sessions
 from archiver.web.api import bearer, problem
 from archiver.web.api.scopes import Scope
-from archiver.web.context import ARCHIVE, Archive, public_url
+from archiver.web.context import ARCHIVE, Archive, language, public_url
 from archiver.web.render import render
 from archiver.web.roles import READERS, Role
 from archiver.web.sessions import form_token
@@ -82,11 +83,16 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/api/v1/audit"): frozenset({Role.AUDITOR}),
 }
 FORM_TOKEN = "Griffier-Form-Token"  # where a script of a page of ours says to the API what a form says in a field
-# What each role finds in the menu: the address and the name of a text. The first is where they come in.
+# What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
-    ("/", "rooms"), ("/health", "health"), ("/channels", "channels"), ("/search", "search"), ("/people", "people"),
-    ("/audit", "trail"), ("/tokens", "Access for programs"),
-)  # fmt: skip
+    ("/", N_("Conversations")),
+    ("/health", N_("Health")),
+    ("/channels", N_("Channels")),
+    ("/search", N_("Search")),
+    ("/people", N_("People and roles")),
+    ("/audit", N_("Audit trail")),
+    ("/tokens", N_("Access for programs")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,7 @@ async def require(request: web.Request, handler: Handler) -> web.StreamResponse:
             return await handler(request)
         if request.method == "GET" and not _api(request) and "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPSeeOther(str(URL("/signin").with_query(next=str(request.rel_url))))
-        raise web.HTTPUnauthorized(text="Log eerst in. · Sign in first.")
+        raise web.HTTPUnauthorized(text=language(request).gettext("Sign in first."))
     request["visitor"], request["actor"] = visitor, visitor.person
     request["menu"] = () if clash else menu(visitor.roles)
     reason = await _against(request, visitor, clash, found)

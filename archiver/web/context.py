@@ -10,7 +10,7 @@ from archiver.db import Pool
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import Vault
 from archiver.settings import Settings
-from archiver.web.texts import PageLanguage
+from archiver.web.language import ReaderLanguage
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ ARCHIVE = web.AppKey("archive", Archive)
 LANGUAGE_COOKIE = "griffier_language"
 
 
-def language(request: web.Request) -> PageLanguage:
+def language(request: web.Request) -> ReaderLanguage:
     """The language asked for in the address, chosen before, or the organisation's."""
     asked = (
         request.query.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or request.app[ARCHIVE].settings.organisation.language
     )
-    return PageLanguage(asked)
+    return ReaderLanguage(asked)
 
 
 def public_url(settings: Settings) -> str:

@@ -23,7 +23,7 @@ from archiver.reading.search import as_shown, search
 from archiver.reading.timeline import Entry, authors, page_before
 from archiver.reading.words import NothingToSearch
 from archiver.web.access import reading
-from archiver.web.context import ARCHIVE
+from archiver.web.context import ARCHIVE, language
 from archiver.web.place import place, read_place
 from archiver.web.render import render
 
@@ -42,13 +42,13 @@ async def explain_errors(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return render(request, "problem.html", 404, problem="not_found")
+        return render(request, "problem.html", 404, problem=language(request).gettext("Not found"))
     except web.HTTPException:
         raise
     except Exception:
         log.exception("A page failed: %s %s", request.method, request.match_info.route.name or "")
         raise web.HTTPInternalServerError(
-            text="Er ging iets mis; de beheerder vindt het in het logboek. · Something went wrong."
+            text=language(request).gettext("Something went wrong; the administrator finds it in the log.")
         ) from None
 
 
@@ -113,7 +113,8 @@ async def file(request: web.Request) -> web.StreamResponse:
         if kept is None:
             raise web.HTTPNotFound
         if kept["scan"] == "waiting":
-            return render(request, "problem.html", 409, problem="not_scanned")
+            problem = language(request).gettext("This file is still being scanned for viruses")
+            return render(request, "problem.html", 409, problem=problem)
         if kept["scan"] == "infected" and not despite:
             return render(request, "infected.html", 403, download=request.rel_url.update_query(despite=DESPITE))
         try:

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from archiver.db import Connection
+from archiver.export.catalogue import N_
 from archiver.ledger.audit import note
 
 
@@ -23,8 +24,16 @@ class Role(StrEnum):
     AUDITOR = "auditor"
 
 
+NAMES: dict[str, str] = {
+    Role.OFFICIAL: N_("official"),
+    Role.RECORDS_OFFICER: N_("records officer"),
+    Role.ADVISOR: N_("advisor"),
+    Role.ADMIN: N_("admin"),
+    Role.INSPECTOR: N_("inspector"),
+    Role.AUDITOR: N_("auditor"),
+}
 READERS = frozenset({Role.RECORDS_OFFICER, Role.ADVISOR, Role.INSPECTOR})  # of every conversation
-# The reason is also the name of a text in archiver.web.texts.
+# The reason is also the code of a text in archiver.web.refusals.
 APART: tuple[tuple[frozenset[Role], frozenset[Role], str], ...] = (
     (frozenset({Role.AUDITOR}), frozenset(Role) - {Role.AUDITOR}, "apart:auditor"),
     (frozenset({Role.ADMIN}), READERS, "apart:admin"),

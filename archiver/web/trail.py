@@ -17,7 +17,7 @@ from archiver.export.language import ZONE
 from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
 from archiver.ledger.trail import Act, Selection, actions, acts, every_act
-from archiver.web.context import ARCHIVE
+from archiver.web.context import ARCHIVE, language
 from archiver.web.render import render
 
 routes = web.RouteTableDef()
@@ -56,7 +56,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     try:
         chosen = selection(request.query)
     except ValueError:
-        raise web.HTTPBadRequest(text="De datum is niet te lezen. · The date can't be read.") from None
+        raise web.HTTPBadRequest(text=language(request).gettext("The date can't be read. Write it as 2026-03-31.")) from None
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "export audit trail", **_told(request.query))
     response = web.StreamResponse(

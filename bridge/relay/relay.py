@@ -99,6 +99,10 @@ async def untold(event: dict[str, Any]) -> None:
     """Nobody to be told of what may arrive twice."""
 
 
+def unheard(room_id: str) -> None:
+    """Nobody who has to know where people talk."""
+
+
 async def quiet(alarm: Alarm) -> None:
     """Nobody to be told of alarms: they are counted at /healthz all the same."""
 
@@ -123,6 +127,7 @@ class Relay:
     def __init__(self, pool: asyncpg.Pool, seal: Seal, pace: Pace = Pace()) -> None:
         self.alarm: Callable[[Alarm], Awaitable[None]] = quiet
         self.twice: Callable[[dict[str, Any]], Awaitable[None]] = untold
+        self.stirred: Callable[[str], None] = unheard  # told of each room in which something was carried over
         self._heard: dict[str, float] = {}  # when each number's webhook was last heard, on the loop's clock
         self._pool = pool
         self._seal = seal
@@ -162,6 +167,7 @@ class Relay:
             except (*AWAY, asyncpg.InterfaceError, OSError) as error:
                 log.warning("What was carried over can't be noted (%s); trying again.", type(error).__name__)
                 await asyncio.sleep(0.3)
+        self.stirred(room_id)
         for queue in (INBOX, OUTBOX):
             self._put(queue, [lane for table, lane in woken if table == queue.table])
 

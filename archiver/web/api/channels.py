@@ -49,7 +49,7 @@ class All(Request):
 
 
 @operation("GET", "/channels", subject="Channels", scope=Scope.CHANNELS, answered=Channels)
-async def list_channels(request: web.Request, asked: All) -> Channels:
+async def list_channels(request: web.Request, _: All) -> Channels:
     """The numbers on other networks, and when they were not covered."""
     archive = request.app[ARCHIVE]
     await look(request, "list channels")

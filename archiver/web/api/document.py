@@ -166,7 +166,9 @@ def _good(each: Operation, refs: Any) -> JsonSchema:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in LIMITS}
     made: JsonSchema = {"description": each.summary + ".", "headers": headers}
     if each.file:
-        made["content"] = {"application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}}
+        made["content"] = {
+            "application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+        }
     elif each.answered is not None:
         made["content"] = {"application/json": {"schema": dict(refs[each.answered, "serialization"])}}
     return made

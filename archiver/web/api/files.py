@@ -26,7 +26,8 @@ class Which(Request):
     room_id: RoomId
     event_id: EventId
     despite: (
-        Annotated[Literal["infected"], Field(description="Give it although the virus scanner found harmful software in it.")] | None
+        Annotated[Literal["infected"], Field(description="Give it although the virus scanner found harmful software in it.")]
+        | None
     ) = None
 
 

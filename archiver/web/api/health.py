@@ -48,7 +48,7 @@ class All(Request):
 
 
 @operation("GET", "/health", subject="Health", scope=Scope.HEALTH, answered=Health)
-async def get_health(request: web.Request, asked: All) -> Health:
+async def get_health(request: web.Request, _: All) -> Health:
     """Whether everything is captured, and what is wrong."""
     archive = request.app[ARCHIVE]
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
@@ -58,7 +58,11 @@ async def get_health(request: web.Request, asked: All) -> Health:
         capturing=whole(seats),
         seats=[
             Seat(
-                user_id=seat.user_id, capturing=seat.capturing, reasons=list(seat.reasons), signed=seat.signed, seen_at=seat.seen_at
+                user_id=seat.user_id,
+                capturing=seat.capturing,
+                reasons=list(seat.reasons),
+                signed=seat.signed,
+                seen_at=seat.seen_at,
             )
             for seat in seats
         ],

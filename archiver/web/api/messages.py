@@ -18,7 +18,7 @@ from archiver.web.api.operation import Page, Request, look, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.rooms import room
 from archiver.web.api.scopes import Scope
-from archiver.web.api.words import Cursor, EventId, Moment, RoomId, Text, limit
+from archiver.web.api.words import Cursor, EventId, Moment, RoomId, Text, at_most
 from archiver.web.context import ARCHIVE
 
 SUBJECT = "Messages"
@@ -149,8 +149,12 @@ class Proof(BaseModel):
 
     room_id: Text
     event_id: Text
-    event: str = Field(description="The signed event as canonical JSON, as it came from the homeserver (Matrix federation format).")
-    payload: str | None = Field(description="What it says once decrypted, as the sender's client wrote it; null if not encrypted.")
+    event: str = Field(
+        description="The signed event as canonical JSON, as it came from the homeserver (Matrix federation format)."
+    )
+    payload: str | None = Field(
+        description="What it says once decrypted, as the sender's client wrote it; null if not encrypted."
+    )
     captured_at: datetime
     checks: Checks
     doubts: list[Text]
@@ -162,7 +166,7 @@ class By(Request):
     room_id: RoomId
     sent_from: Annotated[Moment, Field(description="Only what was sent then or later.")] | None = None
     sent_until: Annotated[Moment, Field(description="Only what was sent before then.")] | None = None
-    limit: limit(200, 50) = 50  # type: ignore[valid-type]
+    limit: at_most(200, 50) = 50  # type: ignore[valid-type]
     cursor: Cursor | None = None
 
 
@@ -170,7 +174,7 @@ class After(Request):
     """What came after a place."""
 
     room_id: RoomId
-    limit: limit(200, 50) = 50  # type: ignore[valid-type]
+    limit: at_most(200, 50) = 50  # type: ignore[valid-type]
     cursor: Cursor | None = None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 from uuid import UUID
 
 import asyncpg
@@ -16,31 +16,39 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archiver.db import tenant_tx
+from archiver.export.catalogue import N_
 from archiver.ledger.audit import note
 from archiver.ledger.canonical import HostileJson, parse
-from archiver.web.api.problem import ROOT, ApiProblem, Fault
+from archiver.web.api.kinds import ROOT
+from archiver.web.api.problem import ApiProblem, Fault
 from archiver.web.api.scopes import Scope
 from archiver.web.context import ARCHIVE
 
 LARGEST = 64 * 1024  # bytes of a body
 VERSION = "1.0.0"  # of the API
-UNREACHABLE = (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, TimeoutError)
+UNREACHABLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    TimeoutError,
+)
 # What pydantic finds, as people read it. What was sent is never repeated.
 FAULTS = {
-    "missing": "This is needed.",
-    "extra_forbidden": "This is not known here.",
-    "string_too_long": "This is too long.",
-    "string_too_short": "This is too short.",
-    "too_long": "There are too many.",
-    "too_short": "There are too few.",
-    "string_pattern_mismatch": "This does not have the form that is described.",
-    "enum": "This is none of the values that there are.",
-    "literal_error": "This is none of the values that there are.",
-    "greater_than_equal": "This is too small.",
-    "less_than_equal": "This is too large.",
-    "repeated": "This is given more than once.",
+    "missing": N_("This is needed."),
+    "extra_forbidden": N_("This is not known here."),
+    "string_too_long": N_("This is too long."),
+    "string_too_short": N_("This is too short."),
+    "too_long": N_("There are too many."),
+    "too_short": N_("There are too few."),
+    "string_pattern_mismatch": N_("This does not have the form that is described."),
+    "enum": N_("This is none of the values that there are."),
+    "literal_error": N_("This is none of the values that there are."),
+    "greater_than_equal": N_("This is too small."),
+    "less_than_equal": N_("This is too large."),
+    "repeated": N_("This is given more than once."),
 }
-OTHERWISE = "This is not as it is described."
+OTHERWISE = N_("This is not as it is described.")
 
 Asked = TypeVar("Asked", bound="Request")
 Answer = BaseModel | web.StreamResponse
@@ -119,8 +127,7 @@ def operation(
     def declare(
         function: Callable[[web.Request, Asked], Awaitable[Answer | None]],
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        asked = function.__annotations__["asked"]
-        model = function.__globals__[asked] if isinstance(asked, str) else asked
+        model = list(get_type_hints(function).values())[1]
         summary, _, about = (function.__doc__ or "").strip().partition("\n")
         told = " ".join(about.split())
         made = Operation(
@@ -146,7 +153,7 @@ def operation(
             response.headers["API-Version"] = VERSION
             return response
 
-        handle.scope = scope  # type: ignore[attr-defined] - what access.require asks of a token
+        handle.scope = scope  # type: ignore[attr-defined]  # what access.require asks of a token
         more = {"allow_head": False} if method == "GET" else {}
         ROUTES.route(method, ROOT + path, name=f"api {function.__name__}", **more)(handle)
         return handle

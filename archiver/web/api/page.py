@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from aiohttp import web
+from markupsafe import Markup, escape
 
 from archiver.web.api.document import document, text
 from archiver.web.api.operation import VERSION
@@ -25,11 +27,10 @@ async def openapi(_: web.Request) -> web.Response:
 async def page(request: web.Request) -> web.Response:
     """The document, for people to read."""
     made = document()
-    subjects = [
-        (tag["name"], [each for each in _operations(made) if each["subject"] == tag["name"]]) for tag in made["tags"]
-    ]
+    subjects = [(tag["name"], [each for each in _operations(made) if each["subject"] == tag["name"]]) for tag in made["tags"]]
     schemas = sorted(made["components"]["schemas"].items())
-    return render(request, "api.html", about=made["info"], subjects=subjects, schemas=schemas, kinds=KINDS.values(), scopes=ABOUT)
+    told = {"subjects": subjects, "schemas": schemas, "kinds": KINDS.values(), "scopes": ABOUT, "kind": kind, "marked": marked}
+    return render(request, "api.html", about=made["info"], **told)
 
 
 def _operations(made: dict[str, Any]) -> list[dict[str, Any]]:
@@ -39,8 +40,13 @@ def _operations(made: dict[str, Any]) -> list[dict[str, Any]]:
             body = each.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
             found.append(
                 {
-                    "id": each["operationId"], "method": method.upper(), "path": path, "summary": each["summary"],
-                    "subject": each["tags"][0], "about": each["description"], "parameters": each["parameters"],
+                    "id": each["operationId"],
+                    "method": method.upper(),
+                    "path": path,
+                    "summary": each["summary"],
+                    "subject": each["tags"][0],
+                    "about": each["description"],
+                    "parameters": each["parameters"],
                     "body": kind(body) if body else None,
                     "answers": [_answer(made, status, answer) for status, answer in each["responses"].items()],
                 }  # fmt: skip
@@ -53,6 +59,13 @@ def _answer(made: dict[str, Any], status: str, answer: dict[str, Any]) -> tuple[
         answer = made["components"]["responses"][answer["$ref"].rpartition("/")[2]]
     content = next(iter(answer.get("content", {}).values()), None)
     return status, answer["description"], kind(content["schema"]) if content else None
+
+
+def marked(text: str) -> Markup:
+    """The document's text as a page shows it: `code` and **emphasis**."""
+    found = str(escape(text))
+    found = re.sub(r"`([^`]+)`", r"<code>\1</code>", found)
+    return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", found))  # noqa: S704 - escaped above
 
 
 def kind(schema: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ class All(Request):
 
 
 @operation("GET", "/me", subject="You", scope=None, answered=Me)
-async def get_me(request: web.Request, asked: All) -> Me:
+async def get_me(request: web.Request, _: All) -> Me:
     """Who you are, and what you may do."""
     visitor = request["visitor"]
     scopes = None if visitor.scopes is None else sorted(visitor.scopes)
@@ -117,7 +117,7 @@ async def get_me(request: web.Request, asked: All) -> Me:
 
 
 @operation("GET", "/roles", subject=SUBJECT, scope=Scope.PEOPLE, answered=Roles)
-async def list_roles(request: web.Request, asked: All) -> Roles:
+async def list_roles(request: web.Request, _: All) -> Roles:
     """The roles that admins gave."""
     archive = request.app[ARCHIVE]
     await look(request, "list people")
@@ -159,7 +159,7 @@ async def take_role(request: web.Request, asked: Take) -> None:
 
 
 @operation("GET", "/sessions", subject=SUBJECT, scope=Scope.PEOPLE, answered=Sessions)
-async def list_sessions(request: web.Request, asked: All) -> Sessions:
+async def list_sessions(request: web.Request, _: All) -> Sessions:
     """Who is signed in."""
     archive = request.app[ARCHIVE]
     await look(request, "list people")

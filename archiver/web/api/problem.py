@@ -5,78 +5,22 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from archiver.export.catalogue import translations
+from archiver.web.api.kinds import KINDS, ROOT
 from archiver.web.context import ARCHIVE
 
 log = logging.getLogger(__name__)
 
 API = "/api/"
-ROOT = "/api/v1"
 CONTENT_TYPE = "application/problem+json"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A problem that callers can tell apart; its texts are English here, and translated."""
-
-    name: str
-    status: int
-    title: str
-    detail: str
-
-    @property
-    def address(self) -> str:
-        """The problem's `type`: where the page for developers explains it."""
-        return f"{ROOT}/#problem-{self.name}"
-
-
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("unreadable", 400, "The request can't be read",
-             "The body is not JSON, or the request line or a header is malformed."),
-        Kind("unauthenticated", 401, "Not signed in",
-             "Give a personal access token: 'Authorization: Bearer griffier_pat_…'. A token that has expired, was revoked or is "
-             "mistyped counts as none."),
-        Kind("not-yours", 403, "Not within your role",
-             "Your role gives no access to this. That this was refused is recorded."),
-        Kind("scope", 403, "Not within the token's scopes",
-             "The token was not made for this. Make one with the scope that this operation names."),
-        Kind("no-account", 403, "No chat account known",
-             "Which chat account is yours is not known, so neither which conversations. Ask the administrator to add it to your role."),
-        Kind("apart", 403, "Roles that exclude each other",
-             "You have two roles that may not go together. Ask the administrator to take one of them back."),
-        Kind("forged", 403, "A session is not enough for this",
-             "What changes something takes a personal access token, or a session with its form token in the header "
-             "'Griffier-Form-Token'."),
-        Kind("purpose", 403, "No purpose given",
-             "The organisation asks for what purpose content is opened. Say so in the header 'Griffier-Purpose', and the case in "
-             "'Griffier-Case'."),
-        Kind("infected", 403, "The file is infected",
-             "The virus scanner found harmful software in this file. Ask with 'despite=infected' if you must have it."),
-        Kind("not-found", 404, "Not found", "There is no such thing, or it is not yours to see."),
-        Kind("method", 405, "No such method", "This address does not know this method; the header 'Allow' names those it knows."),
-        Kind("conflict", 409, "Not possible now", "What is there now stands in the way of this."),
-        Kind("not-scanned", 409, "Not scanned yet", "The virus scanner has not seen this file yet. Try again in a minute."),
-        Kind("too-large", 413, "Too large", "The body is larger than an operation takes."),
-        Kind("media-type", 415, "Not JSON", "The body must be sent as 'application/json'."),
-        Kind("invalid", 422, "Invalid request", "Parameters or body are not as the OpenAPI document describes them."),
-        Kind("cursor", 422, "Invalid cursor",
-             "The cursor is not one that this list gave. Begin again without one."),
-        Kind("nothing-to-search", 422, "Nothing to search for",
-             "The query holds no word that can be searched for. Give at least one word that must occur."),
-        Kind("too-many", 429, "Too many requests", "Wait as many seconds as 'Retry-After' says."),
-        Kind("failed", 500, "Something went wrong", "The administrator finds the cause in the log."),
-        Kind("unavailable", 503, "Not available now", "The archive's database can't be reached. Try again in a minute."),
-    )
-}  # fmt: skip
 # What access.require calls the reasons why somebody may not.
 REASONS = {"not_yours": "not-yours", "no_roles": "not-yours", "no_matrix_id": "no-account", "forged": "forged", "scope": "scope",
            "purpose": "purpose"}  # fmt: skip
@@ -101,9 +45,11 @@ class Problem(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "type": f"{ROOT}/#problem-not-found", "title": "Niet gevonden", "status": 404,
+                "type": f"{ROOT}/#problem-not-found",
+                "title": "Niet gevonden",
+                "status": 404,
                 "detail": "Dit bestaat niet, of het is niet aan u om te zien.",
-            }  # fmt: skip
+            }
         }
     )
 

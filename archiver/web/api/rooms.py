@@ -18,7 +18,7 @@ from archiver.web.api import cursor
 from archiver.web.api.operation import Page, Request, look, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.scopes import Scope
-from archiver.web.api.words import Cursor, Moment, RoomId, Text, limit
+from archiver.web.api.words import Cursor, Moment, RoomId, Text, at_most
 from archiver.web.context import ARCHIVE
 
 SUBJECT = "Conversations"
@@ -93,7 +93,7 @@ class Which(Request):
     name: Annotated[str, Field(max_length=200, description="Only whose name holds this text.")] | None = None
     active_from: Annotated[Moment, Field(description="Only with a message of then or later.")] | None = None
     active_until: Annotated[Moment, Field(description="Only with a message of before then.")] | None = None
-    limit: limit(200, 50) = 50  # type: ignore[valid-type]
+    limit: at_most(200, 50) = 50  # type: ignore[valid-type]
     cursor: Cursor | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from archiver.export.catalogue import N_
 from archiver.web.roles import READERS, Role
 
 READING = READERS | {Role.OFFICIAL}
@@ -36,15 +37,15 @@ FOR: dict[Scope, frozenset[Role]] = {
     Scope.MANAGE_PEOPLE: frozenset({Role.ADMIN}),
 }
 ABOUT: dict[Scope, str] = {
-    Scope.ROOMS: "Conversations: their names, members and completeness",
-    Scope.MESSAGES: "Messages, their versions and their proof",
-    Scope.FILES: "Files that came with messages",
-    Scope.SEARCH: "Search in messages",
-    Scope.CHANNELS: "Numbers on other networks, and when they were not covered",
-    Scope.AUDIT: "The audit trail",
-    Scope.HEALTH: "Whether the archive captures, and its alarms",
-    Scope.PEOPLE: "Roles given, and who is signed in",
-    Scope.MANAGE_PEOPLE: "Give and take roles, end sessions",
+    Scope.ROOMS: N_("Conversations: their names, members and completeness"),
+    Scope.MESSAGES: N_("Messages, their versions and their proof"),
+    Scope.FILES: N_("Files that came with messages"),
+    Scope.SEARCH: N_("Search in messages"),
+    Scope.CHANNELS: N_("Numbers on other networks, and when they were not covered"),
+    Scope.AUDIT: N_("The audit trail"),
+    Scope.HEALTH: N_("Whether the archive captures, and its alarms"),
+    Scope.PEOPLE: N_("Roles given, and who is signed in"),
+    Scope.MANAGE_PEOPLE: N_("Give and take roles, end sessions"),
 }
 
 

@@ -15,7 +15,7 @@ from archiver.web.access import reading
 from archiver.web.api.operation import Request, look, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.scopes import Scope
-from archiver.web.api.words import Moment, RoomId, Text, limit
+from archiver.web.api.words import Moment, RoomId, Text, at_most
 from archiver.web.context import ARCHIVE
 
 
@@ -53,7 +53,7 @@ class Query(Request):
         ),
     ]
     room_id: RoomId | None = None
-    limit: limit(100, 50) = 50  # type: ignore[valid-type]
+    limit: at_most(100, 50) = 50  # type: ignore[valid-type]
 
 
 @operation("GET", "/search", subject="Search", scope=Scope.SEARCH, answered=Hits, problems=("nothing-to-search",))

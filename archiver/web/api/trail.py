@@ -15,7 +15,7 @@ from archiver.ledger.trail import Selection, acts
 from archiver.web.api import cursor
 from archiver.web.api.operation import Page, Request, look, operation
 from archiver.web.api.scopes import Scope
-from archiver.web.api.words import Cursor, Moment, Text, limit
+from archiver.web.api.words import Cursor, Moment, Text, at_most
 from archiver.web.context import ARCHIVE
 
 LISTING = "audit"
@@ -45,7 +45,7 @@ class Which(Request):
     action: Annotated[str, Field(max_length=255, description="Only of this kind.", examples=["read"])] | None = None
     at_from: Annotated[Moment, Field(description="Only of then or later.")] | None = None
     at_until: Annotated[Moment, Field(description="Only of before then.")] | None = None
-    limit: limit(1000, 100) = 100  # type: ignore[valid-type]
+    limit: at_most(1000, 100) = 100  # type: ignore[valid-type]
     cursor: Cursor | None = None
 
 

@@ -52,6 +52,6 @@ Cursor = Annotated[
 ]
 
 
-def limit(most: int, usual: int) -> Any:
+def at_most(most: int, usual: int) -> Any:
     """The type of a parameter `limit`."""
     return Annotated[int, Whole, Field(ge=1, le=most, description=f"At most so many; {usual} unless told.")]

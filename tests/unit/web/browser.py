@@ -1,0 +1,228 @@
+"""A real browser on the pages: a small office with conversations, somebody of each role, and what axe has against a page."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+
+from archiver.capture import media
+from archiver.db import connect, migrate, tenant_tx
+from archiver.ledger.files import FileStore
+from archiver.ledger.record import moment
+from archiver.ledger.sealing import FileKey, Vault
+from archiver.settings import Settings
+from archiver.web import access
+from archiver.web.app import application
+from archiver.web.context import Archive
+from archiver.web.roles import Role, grant
+from tests.unit import conftest
+from tests.unit.bridge.browser import CHROMIUM
+from tests.unit.reading.portals import BOT, OFFICIAL, Portal, source, text
+from tests.unit.reading.test_bridged import interruption
+from tests.unit.web.signed_in import session_of
+from tests.unit.web.test_membership import START, Room
+
+needs_browser = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+AXE = Path(__file__).parent / "vendor" / "axe-core-4.14.1" / "axe.min.js"
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+COLOURS = ["color-contrast", "link-in-text-block"]  # the rules that light or dark makes a difference for
+DESKTOP, PHONE = (1280, 900), (390, 844)
+SCAN = """async ([tags, rules]) => {
+    const runOnly = rules.length ? {type: 'rule', values: rules} : {type: 'tag', values: tags};
+    const told = await axe.run(document, {runOnly, resultTypes: ['violations']});
+    const summary = each => each.nodes.map(node => `${each.id}: ${node.target.join(' ')}: ${node.failureSummary}`);
+    return told.violations.flatMap(summary);
+}"""
+# 1 pixel, so that pages have a picture to show.
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763e86f6c0000037c01bdc8d3e35b"
+    "0000000049454e44ae426082"
+)
+MATRIX_ID = {Role.OFFICIAL: OFFICIAL}
+
+
+@dataclass
+class Office:
+    """The web application on an archive of its own, in which a minister has a few conversations."""
+
+    url: str
+    archive: conftest.Archive
+    opened: Archive
+    chromium: Browser
+    room: str = "!beraad:x"
+    portal: str = "!whatsapp:x"
+    events: dict[str, str] = field(default_factory=dict)  # event ids by what they are: said, edited, deleted, picture, …
+
+    def address(self, path: str) -> str:
+        """A path in which {room}, {portal} and the events' names are filled in."""
+        known = {"room": self.room, "portal": self.portal, **self.events}
+        return path.format(**{name: quote(value, safe="") for name, value in known.items()})
+
+    @asynccontextmanager
+    async def browsing(
+        self, *roles: Role | str, language: str = "nl", size: tuple[int, int] = DESKTOP, dark: bool = False, script: bool = True
+    ) -> AsyncIterator[Page]:
+        """A page of somebody who has these roles (of nobody, without roles); `problems(page)` is what went wrong in it."""
+        context = await self.chromium.new_context(
+            base_url=self.url, viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light",
+            java_script_enabled=script, reduced_motion="reduce",
+        )  # fmt: skip
+        cookies = {"griffier_language": language}
+        if roles:
+            first = Role(roles[0])
+            token = await session_of(self.archive, *roles, person=first.value, matrix_id=MATRIX_ID.get(first))
+            cookies[access.cookie_name(self.opened)] = token
+        await context.add_cookies([{"name": name, "value": value, "url": self.url} for name, value in cookies.items()])
+        page = await context.new_page()
+        watch(page, self.url)
+        try:
+            yield page
+        finally:
+            await context.close()
+
+
+_PROBLEMS: dict[Page, list[str]] = {}
+
+
+def watch(page: Page, url: str) -> None:
+    """Keep what the page asks of other hosts, what its policy stops, and errors of its scripts."""
+    found = _PROBLEMS[page] = []
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith((url, "data:", "blob:")):
+            found.append(f"asked {request.url}")
+
+    def told(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "Content-Security-Policy" in message.text:
+            found.append(message.text)
+
+    page.on("request", asked)
+    page.on("console", told)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("close", lambda _: _PROBLEMS.pop(page, None))
+
+
+def problems(page: Page) -> list[str]:
+    """Requests to another host, violations of the content security policy, and errors of scripts, since the page was opened."""
+    return _PROBLEMS[page]
+
+
+async def violations(page: Page, *rules: str) -> list[str]:
+    """What axe has against the page as it stands (WCAG 2.2 AA and its best practices), or against these rules only."""
+    if not await page.evaluate("typeof axe === 'object'"):
+        # By the debugger, as policy lets no script of ours into the page.
+        await page.evaluate(AXE.read_text() + "; undefined")
+    return list(await page.evaluate(SCAN, [WCAG, list(rules)]))
+
+
+async def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than the screen."""
+    return int(await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser for the whole run."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+async def office(chromium: Browser, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
+    """One office for the whole run, in a database of its own: read in it, but leave it as it is."""
+    async with office_of(chromium, postgres_url, tmp_path_factory.mktemp("office")) as made:
+        yield made
+
+
+@asynccontextmanager
+async def office_of(chromium: Browser, postgres_url: str, folder: Path) -> AsyncIterator[Office]:
+    """An office of one's own, to change things in."""
+    name, owner = f"o{secrets.token_hex(6)}", await asyncpg.connect(postgres_url)
+    await owner.execute(f"CREATE DATABASE {name}")
+    url = urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
+    try:
+        async with connect(url) as pool:
+            await migrate(pool)
+            (folder / "keys").mkdir()
+            key = FileKey.load(folder / "keys", create=True)
+            vaults = []
+            for org, called in ((1, "Ministerie van Voorbeelden"), (2, "Een ander ministerie")):
+                async with tenant_tx(pool, org) as tx:
+                    await Vault.set_up(tx, org, called, key)
+                    vaults.append(await Vault.open(tx, org, key))
+            archive = conftest.Archive(pool, *vaults, url, key)
+            opened = Archive(Settings(), pool, archive.vault, FileStore(folder / "files"))
+            server = TestServer(application(opened))
+            await server.start_server()
+            made = Office(str(server.make_url("")).rstrip("/"), archive, opened, chromium)
+            try:
+                await furnish(made)
+                yield made
+            finally:
+                await server.close()
+    finally:
+        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await owner.close()
+
+
+async def furnish(office: Office) -> None:
+    """What the pages have to show: add to it what a new page needs."""
+    await _deliberation(office)
+    await _whatsapp(office)
+    async with tenant_tx(office.archive.pool, 1) as tx:
+        await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
+
+
+async def _deliberation(office: Office) -> None:
+    """A conversation with about everything that can happen in one."""
+    told, events = Room(office.archive, office.room), office.events
+    told.add("m.room.name", {"name": "Overleg kademuren"}, state_key="")
+    told.member(OFFICIAL, "join")
+    told.member("@j.vermeer:x", "join")
+    events["said"] = told.say("Kan de notitie over de kademuur vandaag nog naar de Kamer?")
+    answer = {"m.relates_to": {"m.in_reply_to": {"event_id": events["said"]}}}
+    events["answer"] = told.say("Ja. Zie https://www.rijksoverheid.example/notitie voor de laatste versie.", **answer)
+    events["edited"] = told.say("Om 15.00 uur is het af.")
+    told.edit(events["edited"], "Om 16.00 uur is het af.")
+    told.add("m.reaction", {"m.relates_to": {"rel_type": "m.annotation", "event_id": events["edited"], "key": "👍"}})
+    events["deleted"] = told.say("Dit had hier niet moeten staan.")
+    told.add("m.room.redaction", {"redacts": events["deleted"], "reason": "verkeerde gesprek"}, "@ander:x")
+    shown = {
+        "msgtype": "m.image",
+        "body": "scheur.png",
+        "url": "mxc://x/y",
+        "info": {"mimetype": "image/png", "size": len(PIXEL)},
+    }
+    events["picture"] = told.add("m.room.message", shown)
+    events["unreadable"] = told.add(
+        "m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "y"}
+    )
+    long = "eenheelergwoorddatnietafgebrokenkanworden" * 4
+    told.say(f"Een lange link: https://voorbeeld.example/{long}")
+    told.member("@j.vermeer:x", "leave")
+    await told.keep()
+    arrival = next(each for each in told.arrivals if each.event_id == events["picture"])
+    async with tenant_tx(office.archive.pool, 1) as tx:
+        await media.enqueue(tx, office.archive.vault, [arrival])
+        address = await office.opened.files.write(office.archive.vault, tx, office.room, moment(START), PIXEL)
+        await tx.execute(media.STORED, 1, office.room, events["picture"], "file", address, len(PIXEL), None)
+
+
+async def _whatsapp(office: Office) -> None:
+    """The minister's conversation with a citizen on WhatsApp, and a time in which her number was not covered."""
+    portal = await Portal(office.archive, office.portal).open(**{"nl.griffier.official": OFFICIAL})
+    portal.say(text("Goedemiddag, er zit een scheur in onze kademuur.", **{"nl.griffier.source": source("wamid.1")}))
+    portal.say(text("Dank, ik laat ernaar kijken."), OFFICIAL)
+    portal.say(interruption("minister"), BOT)
+    await portal.keep()
