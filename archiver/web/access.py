@@ -82,7 +82,8 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("DELETE", "/api/v1/sessions/{session_id}"): frozenset({Role.ADMIN}),
     ("GET", "/api/v1/audit"): frozenset({Role.AUDITOR}),
 }
-FORM_TOKEN = "Griffier-Form-Token"  # where a script of a page of ours says to the API what a form says in a field
+# Where a script of a page of ours says to the API what a form says in a field.
+FORM_TOKEN = "Griffier-Form-Token"  # noqa: S105 - a name
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
     ("/", N_("Conversations")),

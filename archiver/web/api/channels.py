@@ -8,9 +8,9 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from archiver.db import tenant_tx
+from archiver.reading import interruption
 from archiver.reading import rooms as room_list
 from archiver.reading.channels import channels
-from archiver.reading.interruption import interruptions
 from archiver.web.api.operation import Request, look, operation
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Text
@@ -54,14 +54,18 @@ async def list_channels(request: web.Request, _: All) -> Channels:
     archive = request.app[ARCHIVE]
     await look(request, "list channels")
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        found = channels(await room_list.rooms(tx, archive.vault), await interruptions(tx, archive.vault.org))
+        found = channels(await room_list.rooms(tx, archive.vault), await interruption.interruptions(tx, archive.vault.org))
     return Channels(
         items=[
             Channel(
                 network=each.network, number=each.number, officials=list(each.officials), told_by=each.told_by, rooms=each.rooms,
                 messages=each.messages, last_at=each.last_at,
-                interruptions=[Interruption(since=one.from_at, until=one.until_at, cause=one.cause) for one in each.interruptions],
+                interruptions=[_interruption(one) for one in each.interruptions],
             )
             for each in found
         ]
     )  # fmt: skip
+
+
+def _interruption(each: interruption.Interruption) -> Interruption:
+    return Interruption(since=each.from_at, until=each.until_at, cause=each.cause)

@@ -19,8 +19,9 @@ from archiver.web.api import (  # noqa: F401 - each declares its operations
     search,
     trail,
 )
+from archiver.web.api.kinds import KINDS, ROOT
 from archiver.web.api.operation import OPERATIONS, VERSION, Operation
-from archiver.web.api.problem import CONTENT_TYPE, KINDS, ROOT, Problem
+from archiver.web.api.problem import CONTENT_TYPE, Problem
 from archiver.web.api.scopes import ABOUT
 
 JsonSchema = dict[str, Any]
@@ -30,13 +31,13 @@ ABOUT_API = """\
 The same abilities as the pages of the archive, for programs, under the same rules: who you are decides what you see, what \
 you look at is in the audit trail before you see it, and what is in the archive can't be changed here.
 
-**Access.** Make a personal access token on the page `/tokens` and send it as `Authorization: Bearer griffier_pat_…`. A token has \
-scopes, ends within a year, and never opens more than your present roles do. A browser's session works too, for what only reads.
+**Access.** Make a personal access token on the page `/tokens` and send it as `Authorization: Bearer griffier_pat_…`. A token \
+has scopes, ends within a year, and never opens more than your present roles do. A browser's session works too, for what only reads.
 
 **Errors** are `application/problem+json` (RFC 9457), in Dutch or English by `Accept-Language`.
 
-**Lists** come in pages: `next` is the cursor of the page after this one, and the `Link` header its address. Cursors are opaque and \
-keep their place while the archive grows.
+**Lists** come in pages: `next` is the cursor of the page after this one, and the `Link` header its address. Cursors are \
+opaque and keep their place while the archive grows.
 
 **Limits.** `RateLimit` and `RateLimit-Policy` say how many requests are left; after 429, wait as long as `Retry-After` says.
 
@@ -116,12 +117,12 @@ def responses(each: Operation) -> tuple[str, ...]:
 
 
 def _models(each: Operation) -> list[tuple[type[BaseModel], str]]:
-    found = [(each.asked, "validation")]
+    found: list[tuple[type[BaseModel], str]] = [(each.asked, "validation")]
     if each.answered is not None:
         found.append((each.answered, "serialization"))
     if each.body is not None:
         found.append((each.body, "validation"))
-    return found  # type: ignore[return-value]
+    return found
 
 
 def _operation(each: Operation, refs: Any) -> JsonSchema:
@@ -166,9 +167,7 @@ def _good(each: Operation, refs: Any) -> JsonSchema:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in LIMITS}
     made: JsonSchema = {"description": each.summary + ".", "headers": headers}
     if each.file:
-        made["content"] = {
-            "application/octet-stream": {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
-        }
+        made["content"] = {"application/octet-stream": {"schema": {}}}
     elif each.answered is not None:
         made["content"] = {"application/json": {"schema": dict(refs[each.answered, "serialization"])}}
     return made
@@ -194,7 +193,7 @@ def _problem(name: str) -> JsonSchema:
     example = {"type": kind.address, "title": kind.title, "status": kind.status, "detail": kind.detail}
     if name == "invalid":
         fault = {"place": "query", "name": "limit", "code": "less_than_equal", "detail": "This is too large."}
-        example["errors"] = [fault]  # type: ignore[assignment]
+        example["errors"] = [fault]
     made: JsonSchema = {
         "description": f"{kind.title}. {kind.detail}",
         "content": {CONTENT_TYPE: {"schema": {"$ref": REF.format(model="Problem")}, "example": example}},

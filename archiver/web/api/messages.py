@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, Field
@@ -164,8 +164,8 @@ class By(Request):
     """A stretch of a conversation."""
 
     room_id: RoomId
-    sent_from: Annotated[Moment, Field(description="Only what was sent then or later.")] | None = None
-    sent_until: Annotated[Moment, Field(description="Only what was sent before then.")] | None = None
+    sent_from: Moment | None = Field(default=None, description="Only what was sent then or later.")
+    sent_until: Moment | None = Field(default=None, description="Only what was sent before then.")
     limit: at_most(200, 50) = 50  # type: ignore[valid-type]
     cursor: Cursor | None = None
 
@@ -215,8 +215,8 @@ async def list_changes(request: web.Request, asked: After) -> Changes:
     """What is new or changed in a conversation.
 
     In the archive's own order: a message comes when it is archived, and again when it is edited, deleted, reacted to, or can be
-    read at last. Who asks again with `next` misses nothing, also of what was sent long ago and came late. After `griffier rebuild`
-    everything comes once more.
+    read at last. Who asks again with `next` misses nothing, also of what was sent long ago and came late. After
+    `griffier rebuild` everything comes once more.
     """
     archive, listing = request.app[ARCHIVE], f"changes {asked.room_id}"
     (after,) = cursor.read(archive.vault, listing, asked.cursor) if asked.cursor else (0,)
@@ -247,8 +247,8 @@ async def get_message(request: web.Request, asked: OneMessage) -> Said:
 async def get_proof(request: web.Request, asked: OneMessage) -> Proof:
     """The original event.
 
-    Also of an edit, a reaction or a deletion, by its own event id. Hash the event as the Matrix specification says to see that the
-    id is its own.
+    Also of an edit, a reaction or a deletion, by its own event id. Hash the event as the Matrix specification says to see that
+    the id is its own.
     """
     archive = request.app[ARCHIVE]
     await look(request, "read", room_id=asked.room_id, event_id=asked.event_id, proof=1)

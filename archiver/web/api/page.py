@@ -9,8 +9,8 @@ from aiohttp import web
 from markupsafe import Markup, escape
 
 from archiver.web.api.document import document, text
+from archiver.web.api.kinds import KINDS
 from archiver.web.api.operation import VERSION
-from archiver.web.api.problem import KINDS
 from archiver.web.api.scopes import ABOUT
 from archiver.web.render import render
 
@@ -29,7 +29,14 @@ async def page(request: web.Request) -> web.Response:
     made = document()
     subjects = [(tag["name"], [each for each in _operations(made) if each["subject"] == tag["name"]]) for tag in made["tags"]]
     schemas = sorted(made["components"]["schemas"].items())
-    told = {"subjects": subjects, "schemas": schemas, "kinds": KINDS.values(), "scopes": ABOUT, "kind": kind, "marked": marked}
+    told: dict[str, Any] = {
+        "subjects": subjects,
+        "schemas": schemas,
+        "kinds": KINDS.values(),
+        "scopes": ABOUT,
+        "kind": kind,
+        "marked": marked,
+    }
     return render(request, "api.html", about=made["info"], **told)
 
 
@@ -49,7 +56,7 @@ def _operations(made: dict[str, Any]) -> list[dict[str, Any]]:
                     "parameters": each["parameters"],
                     "body": kind(body) if body else None,
                     "answers": [_answer(made, status, answer) for status, answer in each["responses"].items()],
-                }  # fmt: skip
+                }
             )
     return found
 

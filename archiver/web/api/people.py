@@ -168,8 +168,8 @@ async def list_sessions(request: web.Request, _: All) -> Sessions:
     return Sessions(
         items=[
             Signed(
-                session_id=each.session_id, person=each.person, name=each.name, roles=list(each.roles), started_at=each.started_at,
-                seen_at=each.seen_at,
+                session_id=each.session_id, person=each.person, name=each.name, roles=list(each.roles),
+                started_at=each.started_at, seen_at=each.seen_at,
             )
             for each in now
         ]

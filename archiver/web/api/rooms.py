@@ -91,8 +91,8 @@ class Which(Request):
     network: Annotated[str, Field(max_length=100, description="Only of this network.", examples=["whatsapp"])] | None = None
     official: Annotated[str, Field(max_length=255, description="Only in which this Matrix id is or was.")] | None = None
     name: Annotated[str, Field(max_length=200, description="Only whose name holds this text.")] | None = None
-    active_from: Annotated[Moment, Field(description="Only with a message of then or later.")] | None = None
-    active_until: Annotated[Moment, Field(description="Only with a message of before then.")] | None = None
+    active_from: Moment | None = Field(default=None, description="Only with a message of then or later.")
+    active_until: Moment | None = Field(default=None, description="Only with a message of before then.")
     limit: at_most(200, 50) = 50  # type: ignore[valid-type]
     cursor: Cursor | None = None
 

@@ -38,7 +38,8 @@ REVOKE = f"""
     DELETE FROM personal_token WHERE org = $1 AND token_id = $2 AND ($3::text IS NULL OR person = $3) RETURNING {COLUMNS}
 """  # noqa: S608
 SIGNED_IN = """
-    UPDATE personal_token SET roles = $4, matrix_id = $5, name = $6, claimed_at = now() WHERE org = $1 AND issuer = $2 AND subject = $3
+    UPDATE personal_token SET roles = $4, matrix_id = $5, name = $6, claimed_at = now()
+    WHERE org = $1 AND issuer = $2 AND subject = $3
 """
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('griffier token|' || $1::integer || '|' || $2::text, 0))"
 

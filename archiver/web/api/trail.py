@@ -43,8 +43,8 @@ class Which(Request):
 
     person: Annotated[str, Field(max_length=255, description="Only of this person.")] | None = None
     action: Annotated[str, Field(max_length=255, description="Only of this kind.", examples=["read"])] | None = None
-    at_from: Annotated[Moment, Field(description="Only of then or later.")] | None = None
-    at_until: Annotated[Moment, Field(description="Only of before then.")] | None = None
+    at_from: Moment | None = Field(default=None, description="Only of then or later.")
+    at_until: Moment | None = Field(default=None, description="Only of before then.")
     limit: at_most(1000, 100) = 100  # type: ignore[valid-type]
     cursor: Cursor | None = None
 

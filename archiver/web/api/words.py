@@ -54,4 +54,4 @@ Cursor = Annotated[
 
 def at_most(most: int, usual: int) -> Any:
     """The type of a parameter `limit`."""
-    return Annotated[int, Whole, Field(ge=1, le=most, description=f"At most so many; {usual} unless told.")]
+    return Annotated[int, Field(ge=1, le=most, description=f"At most so many; {usual} unless told."), Whole]
