@@ -32,7 +32,8 @@ The same abilities as the pages of the archive, for programs, under the same rul
 you look at is in the audit trail before you see it, and what is in the archive can't be changed here.
 
 **Access.** Make a personal access token on the page `/tokens` and send it as `Authorization: Bearer griffier_pat_…`. A token \
-has scopes, ends within a year, and never opens more than your present roles do. A browser's session works too, for what only reads.
+has scopes, ends within a year, and never opens more than your present roles do. A browser's session works too, for what only \
+reads.
 
 **Errors** are `application/problem+json` (RFC 9457), in Dutch or English by `Accept-Language`.
 

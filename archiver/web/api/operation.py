@@ -155,7 +155,7 @@ def operation(
 
         handle.scope = scope  # type: ignore[attr-defined]  # what access.require asks of a token
         more = {"allow_head": False} if method == "GET" else {}
-        ROUTES.route(method, ROOT + path, name=f"api {function.__name__}", **more)(handle)
+        ROUTES.route(method, ROOT + path, **more)(handle)
         return handle
 
     return declare

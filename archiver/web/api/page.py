@@ -29,15 +29,8 @@ async def page(request: web.Request) -> web.Response:
     made = document()
     subjects = [(tag["name"], [each for each in _operations(made) if each["subject"] == tag["name"]]) for tag in made["tags"]]
     schemas = sorted(made["components"]["schemas"].items())
-    told: dict[str, Any] = {
-        "subjects": subjects,
-        "schemas": schemas,
-        "kinds": KINDS.values(),
-        "scopes": ABOUT,
-        "kind": kind,
-        "marked": marked,
-    }
-    return render(request, "api.html", about=made["info"], **told)
+    told: dict[str, Any] = {"subjects": subjects, "schemas": schemas, "kinds": KINDS.values(), "scopes": ABOUT}
+    return render(request, "api.html", about=made["info"], kind=kind, marked=marked, **told)
 
 
 def _operations(made: dict[str, Any]) -> list[dict[str, Any]]:
