@@ -79,7 +79,7 @@ KINDS = {
             403,
             N_("No purpose given"),
             N_(
-                "The organisation asks for what purpose content is opened. Say so in the header 'Griffier-Purpose', and the case in 'Griffier-Case'."
+                "The organisation asks for what purpose content is opened. Say so in the header 'Griffier-Purpose', and the case in 'Griffier-Case-Number'."
             ),
         ),
         Kind(
