@@ -120,7 +120,7 @@ async def schemathesis(url: str, token: str, subjects: list[str], folder: Path, 
         str(Path(sys.executable).parent / "schemathesis"), *config, "run", f"{url}api/v1/openapi.json", "--url", url,
         "--header", f"Authorization: Bearer {token}", *(part for subject in subjects for part in ("--include-tag", subject)),
         "--checks", "all", "--mode", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES,
-        "--seed", SEED, "--generation-deterministic", "--generation-database", "none", "--no-color", "--warnings", "off",
+        "--seed", SEED, "--generation-deterministic", "--no-color", "--warnings", "off",
         "--continue-on-failure",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=folder,
     )  # fmt: skip

@@ -179,7 +179,7 @@ async def test_a_file_is_downloaded_when_it_is_safe(officer, archive, room, tmp_
 async def test_a_message_with_what_no_json_may_hold_is_read(officer, archive, room):
     told = Room(archive, room)
     event = told.add("m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "y"})
-    said = rb'{"type": "m.room.message", "content": {"msgtype": "m.text", "body": "half letter \ud800 en \u0000 niets", "x": NaN}}'
+    said = rb'{"type": "m.room.message", "content": {"msgtype": "m.text", "body": "half \ud800 \ud800 en \u0000 niets", "x": NaN}}'
     told.arrivals = [replace(told.arrivals[0], payload=said)]
     await told.keep()
     assert await bodies(officer, at(room, "messages")) == ["half letter ? en \0 niets"]
