@@ -97,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_role_arguments(command("role", role, "who has which role in the web application; give and take them"))
     add_session_arguments(command("session", session, "who is signed in to the web application; sign them out"))
+    command("trail", trail, "whether the audit trail is as it was written; exit code 1 when it is not")
     find = command("search", search, "search in all messages")
     find.add_argument("query", nargs="+", help='words that must all occur; OR, -word and "a phrase" work too')
     find.add_argument("--limit", type=_count, default=50, help="how many to print (default 50)")
@@ -272,6 +273,28 @@ async def session(settings: Settings, args: argparse.Namespace) -> int:
     async with opened(settings) as (pool, vault):
         _print(args, *await commands.session(pool, vault.org, actor(), settings, args))
     return 0
+
+
+async def trail(settings: Settings, args: argparse.Namespace) -> int:
+    """The chain of the audit trail, all of it; exit code 1 when it is broken."""
+    from archiver.db import tenant_tx
+    from archiver.ledger.audit import note
+    from archiver.ledger.chain import verify
+
+    async with opened(settings) as (pool, vault):
+        found = await verify(pool, vault)
+        link, problem = found.link.hex(), found.problem or None
+        async with tenant_tx(pool, vault.org) as tx:
+            await note(tx, vault.org, actor(), "check audit trail", number=found.number, link=link, problem=problem)
+    moment = f", {found.at:%Y-%m-%d %H:%M:%S %Z}" if found.at else ""
+    text = f"The trail is intact up to and including act {found.number}{moment}. Its link: {link}"
+    if found.problem == "stray":
+        text += "\nBROKEN: acts were put into the trail, or taken out of the queue for the chain, outside the archive."
+    elif found.problem:
+        text += f"\nBROKEN at act {found.number + 1}: {found.problem}. Keep everything as it is and find out who had access."
+    told = {"intact": found.intact, "number": found.number, "link": link, "problem": problem}
+    _print(args, told | {"at": found.at.isoformat() if found.at else None}, text)
+    return 0 if found.intact else 1
 
 
 async def rooms(settings: Settings, args: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 from yaml import YAMLError
 
@@ -99,6 +99,35 @@ class Oidc(Section):
     acr_values: tuple[str, ...] = Field(default=(), description="levels of assurance, one of which is required")
 
 
+def plain_pattern(pattern: str) -> bool:
+    """Whether a pattern of case numbers can be used. No regular expression: an admin reads it, and it can't be made slow."""
+    return len(pattern) <= 64 and pattern.isprintable() and "*" not in pattern[:-1]
+
+
+class Purposes(Section):
+    required: bool = True
+    choices: tuple[str, ...] = Field(
+        default=("Woo-verzoek", "Kamervraag of parlementair onderzoek", "Rechtszaak of klacht", "Archiefbeheer", "Toezicht"),
+        description="what a reader chooses from",
+    )
+    free_text: bool = Field(default=True, description="whether another purpose may be written")
+    case_number: Literal["no", "optional", "required"] = "optional"
+    case_pattern: str = Field(default="", description="what a case number looks like: # is a digit, @ a letter, ? anything")
+    minutes: float = Field(default=60, ge=1, le=1440, description="for which a purpose holds")
+
+    @field_validator("case_pattern")
+    @classmethod
+    def is_a_pattern(cls, value: str) -> str:
+        if not plain_pattern(value):
+            raise ValueError("write # for a digit, @ for a letter, ? for anything, and * only at the end; 64 characters at most")
+        return value
+
+
+class Jobs(Section):
+    keep: float = Field(default=168, gt=0, le=8760, description="hours for which a result can be downloaded")
+    per_person: int = Field(default=3, ge=1, le=100, description="jobs that one person may have waiting or running")
+
+
 class Web(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -109,6 +138,8 @@ class Web(Section):
     api_limit: int = Field(default=300, ge=1, description="requests a minute to the API with one token")
     token_claims: float = Field(default=30, gt=0, le=366, description="days for which a token has the roles of the last sign-in")
     proxies: tuple[str, ...] = Field(default=(), description="addresses whose X-Forwarded-For is believed")
+    purpose: Purposes = Purposes()
+    jobs: Jobs = Jobs()
 
 
 class Canary(Section):

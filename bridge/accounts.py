@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -11,6 +12,10 @@ from mautrix.util.async_db import Database
 
 from bridge.ghost import Account, Devices
 from bridge.settings import Bridge
+
+
+class NeverMade(Exception):  # noqa: N818 - named for what it is
+    """An account that has no device yet."""
 
 
 class Accounts:
@@ -41,55 +46,54 @@ class Accounts:
         """An account that is in use."""
         return self._by_id.get(user_id)
 
+    def is_ours(self, user_id: str) -> bool:
+        """Whether an account is the bot's or a ghost's."""
+        before, _, after = self._settings.ghost("{user}").partition("{user}")
+        return user_id == self._settings.bot or (user_id.startswith(before) and user_id.endswith(after))
+
     async def ghost(self, local: str) -> Account:
         """The account that stands for somebody, made when they first speak; `local` is its part of the Matrix id."""
-        user_id = self._settings.ghost(local)
-        if (ready := self._by_id.get(user_id)) is not None:
-            return ready
-        async with self._making[user_id]:
-            if user_id not in self._by_id:
-                account = self._account(user_id)
-                try:
-                    await account.register()
-                    if self._settings.encryption:
-                        await account.start_encryption()
-                except BaseException:
-                    await account.close()
-                    raise
-                self._by_id[user_id] = account
-        self._making.pop(user_id, None)
-        return self._by_id[user_id]
+
+        async def prepare(account: Account) -> None:
+            await account.register()
+            if self._settings.encryption:
+                await account.start_encryption()
+
+        return await self._ready(self._settings.ghost(local), prepare)
 
     async def official(self, user_id: str) -> Account:
         """The account of an official, for what they typed on their phone: we may use it, and leave their identity alone."""
+
+        async def prepare(account: Account) -> None:
+            if self._settings.encryption:
+                await account.start_encryption(sign=False)
+
+        return await self._ready(user_id, prepare)
+
+    async def member(self, user_id: str) -> Account | None:
+        """A ghost by its Matrix id, as it was made before; None for everybody else."""
+        if user_id == self.bot.user_id or not self.is_ours(user_id):
+            return None
+
+        async def prepare(account: Account) -> None:
+            if not await account.store.get_device_id():
+                raise NeverMade
+            await account.start_encryption()
+
+        try:
+            return await self._ready(user_id, prepare)
+        except NeverMade:
+            return None
+
+    async def _ready(self, user_id: str, prepare: Callable[[Account], Awaitable[None]]) -> Account:
+        """An account made ready once, however many ask for it at once."""
         if (ready := self._by_id.get(user_id)) is not None:
             return ready
         async with self._making[user_id]:
             if user_id not in self._by_id:
                 account = self._account(user_id)
                 try:
-                    if self._settings.encryption:
-                        await account.start_encryption(sign=False)
-                except BaseException:
-                    await account.close()
-                    raise
-                self._by_id[user_id] = account
-        self._making.pop(user_id, None)
-        return self._by_id[user_id]
-
-    async def member(self, user_id: str) -> Account | None:
-        """A ghost by its Matrix id, as it was made before; None for everybody else."""
-        before, _, after = self._settings.ghost("{user}").partition("{user}")
-        if user_id == self.bot.user_id or not (user_id.startswith(before) and user_id.endswith(after)):
-            return None
-        async with self._making[user_id]:
-            if user_id not in self._by_id:
-                account = self._account(user_id)
-                try:
-                    if not await account.store.get_device_id():
-                        await account.close()
-                        return None
-                    await account.start_encryption()
+                    await prepare(account)
                 except BaseException:
                     await account.close()
                     raise

@@ -30,6 +30,7 @@ from bridge.departing.holding import Holding, heard_after, heard_in
 from bridge.departing.missed import Missed
 from bridge.departing.notices import Notices
 from bridge.departing.opening import Opening
+from bridge.departing.outsiders import Outsiders
 from bridge.departing.overlooked import Overlooked
 from bridge.departing.own import Own
 from bridge.departing.receipts import Reading, Receipts
@@ -93,9 +94,11 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         }
         arriving = Arriving(settings, numbers, accounts, portals, relay, cloud, meeting, files, late, handlers)
         own = Own(relay, accounts, puppets=settings.double_puppet)
+        outsiders = Outsiders(numbers, accounts, opening, notices)
         departing = Departing(
-            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading, own
-        )
+            pool, numbers, accounts, portals, relay, cloud, opening, window, notices, offers, holding, receipts, reading, own,
+            outsiders,
+        )  # fmt: skip
         relay.twice = departing.perhaps_twice
         overlooked = Overlooked(pool, accounts.bot, relay, departing.wanted, settings.overlooked_seconds)
         outside = web.Application()
@@ -103,7 +106,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
         outside.add_routes(Health(settings, pool, accounts, relay, office.interruptions, office.alarms).routes())
         homeserver = web.Application(client_max_size=MAX_TRANSACTION)
         homeserver.add_routes(
-            Transactions(settings, accounts, portals.members, departing, reading, relay, office.management).routes()
+            Transactions(settings, accounts, portals.members, departing, reading, outsiders, relay, office.management).routes()
         )
         portals.seating.alarms = office.alarms
         try:
@@ -125,8 +128,9 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 log.info("The bridge is ready: webhook on http://%s", place)
                 arrives = office.gate.inward(heard_in(arriving.carry, cloud.read, holding))
                 gives_up = heard_after(arriving.not_carried, cloud.read, holding)
+                sends = office.gate.outward(departing.carry, departing.waits)
                 tasks.create_task(relay.run(INBOX, arrives, gives_up, stop))
-                tasks.create_task(relay.run(OUTBOX, office.gate.outward(departing.carry), departing.not_sent, stop))
+                tasks.create_task(relay.run(OUTBOX, sends, departing.not_sent, stop))
                 tasks.create_task(relay.forget(stop))
                 tasks.create_task(files.ahead(stop))
                 tasks.create_task(overlooked.run(stop))

@@ -11,6 +11,7 @@ from mautrix.types import JSON, DeviceLists, DeviceOTKCount
 
 from bridge.accounts import Accounts
 from bridge.departing.departing import Departing
+from bridge.departing.outsiders import Outsiders
 from bridge.departing.receipts import Reading
 from bridge.office.management import Management
 from bridge.portal.members import Members
@@ -30,6 +31,7 @@ class Transactions:
         members: Members,
         departing: Departing,
         reading: Reading,
+        outsiders: Outsiders,
         relay: Relay,
         management: Management,
     ) -> None:
@@ -38,6 +40,7 @@ class Transactions:
         self._members = members
         self._departing = departing
         self._reading = reading
+        self._outsiders = outsiders
         self._relay = relay
         self._management = management
 
@@ -71,6 +74,7 @@ class Transactions:
         except Exception as error:
             log.warning("Devices could not be brought up to date: %s", type(error).__name__)
         await self._commit_said(told)
+        told = told + self._outsiders.told(told)
         if self._settings.send_read_receipts:
             told = told + self._reading.told(_part(body, "ephemeral", "de.sorunome.msc2409") or [])
         events = [event for event in told if await self._departing.wanted(event)]

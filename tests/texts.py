@@ -17,6 +17,7 @@ from pathlib import Path
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
+from jinja2 import Environment
 
 PRODUCT = Path(__file__).parents[1] / "archiver"
 DUTCH = PRODUCT / "locale" / "nl"
@@ -24,7 +25,7 @@ METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2.ext:babel_extra
 OPTIONS = {"**/templates/**.html": {"newstyle_gettext": "true", "silent": "false"}}
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[^(%]")
 MARKUP = re.compile(r"<[^>]*>")
-MARKED = re.compile(r"\{%-?\s*trans\b.*?endtrans\s*-?%\}|\{[{%#].*?[}%#]\}", re.DOTALL)
+SET = re.compile(r"\{%-?\s*set\s+\w+\s*-?%\}.*?endset\s*-?%\}", re.DOTALL)
 READ_ALOUD = ("alt", "aria-label", "placeholder", "title")  # attributes that people hear or see
 NAMES = {"Griffier"}  # the same in every language
 Key = tuple[str, str | None]  # the English text (of a plural, the form for one), and its context
@@ -120,7 +121,7 @@ def unmarked() -> Iterator[str]:
             if re.search(r"\bsay\(", line):
                 yield f"{where}:{number}: say('…') has no texts any more. Write the English text: {{{{ _('…') }}}}."
         page = _Words()
-        page.feed(MARKED.sub(lambda found: "\n" * found[0].count("\n"), source))
+        page.feed(bare(source))
         for number, words in page.found:
             mark = "{{ _('…') }} or {% trans %}…{% endtrans %}"
             yield f"{where}:{number}: {words!r} is shown without translation. Write {mark}."
@@ -131,6 +132,23 @@ def unmarked() -> Iterator[str]:
                     if isinstance(argument, (ast.JoinedStr, ast.BinOp)):
                         where = f"{file.relative_to(PRODUCT.parent)}:{call.lineno}"
                         yield f"{where}: a text that is made has no translation. Write it out, with %(name)s for a part."
+
+
+def bare(source: str) -> str:
+    """A template without what Jinja makes, what it translates and what makes a part of a tag (`set`, macros `_…`)."""
+    source = SET.sub(lambda found: "\n" * found[0].count("\n"), source)
+    kept, aside, before = "", "", ("", "")
+    for _, kind, text in Environment(extensions=["jinja2.ext.i18n"]).lex(source):
+        if kind == "name" and (before == ("name", "macro") and text.startswith("_")):
+            aside = "endmacro"
+        elif kind == "name" and before[0] == "block_begin" and text in {"trans", aside}:
+            aside = "endtrans" if text == "trans" else ""
+        if kind == "data" and not aside:
+            kept += text
+        else:  # lines stay where they are, and a tag whose name is made is a tag
+            kept += ("x" if kind == "variable_begin" and kept.endswith(("<", "</")) else "") + "\n" * text.count("\n")
+        before = before if kind == "whitespace" else (kind, text)
+    return kept
 
 
 class _Words(HTMLParser):

@@ -11,6 +11,7 @@ from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
@@ -25,16 +26,16 @@ def N_(text: str) -> str:  # noqa: N802 - the name by which extraction knows it
 @cache
 def translations(code: str) -> NullTranslations:
     """The catalogue of a language: the texts as they are written, for English."""
-    found = NullTranslations()
     folder = files("archiver") / "locale" / code
     if code not in LANGUAGES or not folder.is_dir():
-        return found
+        return NullTranslations()
+    whole = Catalog(locale=code)
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        compiled = io.BytesIO()
         with file.open("rb") as source:
-            write_mo(compiled, read_po(source, locale=code))
-        compiled.seek(0)
-        subject = GNUTranslations(compiled)
-        subject.add_fallback(found)
-        found = subject
-    return found
+            for message in read_po(source, locale=code):
+                if message.id:
+                    whole[message.id] = message
+    compiled = io.BytesIO()
+    write_mo(compiled, whole)
+    compiled.seek(0)
+    return GNUTranslations(compiled)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_datetime
+from babel.dates import format_date
 from babel.numbers import format_decimal
 from markupsafe import Markup
 
@@ -40,14 +41,15 @@ class Language:
 
     def day(self, moment: datetime) -> str:
         """The day as people write it, in the zone of the Netherlands."""
-        return self._date(moment, "EEEE d MMMM y")
+        return _day(moment.astimezone(ZONE).date(), LOCALES[self.code])
 
     def time(self, moment: datetime) -> str:
-        return self._date(moment, "HH:mm")
+        return moment.astimezone(ZONE).strftime("%H:%M")
 
     def moment(self, moment: datetime) -> str:
         """Day and time with the offset from UTC, so that no reader has to guess."""
-        return self._date(moment, "EEEE d MMMM y HH:mm:ss '(UTC'xxx')'")
+        local = moment.astimezone(ZONE).replace(microsecond=0)
+        return f"{self.day(moment)} {local:%H:%M:%S} (UTC{local.isoformat()[-6:]})"
 
     def stamp(self, moment: datetime) -> Markup:
         """A moment as pages mark it: for people, and for programs."""
@@ -119,5 +121,7 @@ class Language:
         """The text of a code in this language; empty when there is none."""
         return self.gettext(words[code]) if code in words else ""
 
-    def _date(self, moment: datetime, pattern: str) -> str:
-        return str(format_datetime(moment, pattern, tzinfo=ZONE, locale=LOCALES[self.code]))
+
+@lru_cache(1000)
+def _day(day: date, locale: str) -> str:
+    return str(format_date(day, "EEEE d MMMM y", locale=locale))

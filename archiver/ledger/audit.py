@@ -1,15 +1,59 @@
-"""The audit trail: who looked at, searched, exported or changed what (promise 5). Never content."""
+"""The audit trail: who looked at, searched, exported or changed what, and why (promise 5). Never content."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from archiver.db import Connection
 
-ADD = "INSERT INTO audit (org, audit_id, actor, action, room_id, detail) VALUES ($1, $2, $3, $4, $5, $6)"
+ADD = """
+    INSERT INTO audit (org, audit_id, actor, action, room_id, detail, purpose, case_number)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Why somebody looks, and in which case. Written in the trail; kept out of every representation, so out of logs."""
+
+    text: str = field(repr=False)
+    case_number: str | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class Doing:
+    """What is being done now: under which purpose, and whether it has been written down yet."""
+
+    purpose: Purpose | None = None
+    noted: bool = False
+
+
+# Each request and each job has its own: no page has to hand a purpose on to its note, so none can forget to.
+_doing: ContextVar[Doing | None] = ContextVar("doing", default=None)
+
+
+@contextmanager
+def doing(purpose: Purpose | None) -> Iterator[Doing]:
+    """Everything that is noted within is noted with this purpose."""
+    made = Doing(purpose)
+    token = _doing.set(made)
+    try:
+        yield made
+    finally:
+        _doing.reset(token)
+
+
+def purpose_now() -> Purpose | None:
+    """The purpose of what is being done."""
+    now = _doing.get()
+    return now.purpose if now else None
 
 
 async def note(
@@ -22,7 +66,11 @@ async def note(
     **detail: str | int | dict[str, list[str]] | None,
 ) -> None:
     """Write down a look at content. Commit this before the content is shown."""
-    await tx.execute(ADD, org, uuid7(), actor, action, room_id, json.dumps(detail))
+    now = _doing.get()
+    why, case = (now.purpose.text, now.purpose.case_number) if now and now.purpose else (None, None)
+    await tx.execute(ADD, org, uuid7(), actor, action, room_id, json.dumps(detail), why, case)
+    if now:
+        now.noted = True
 
 
 def uuid7() -> UUID:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from uuid import UUID
 
@@ -14,15 +16,18 @@ from yarl import URL
 
 from archiver.db import Connection, tenant_tx
 from archiver.export.catalogue import N_
-from archiver.ledger.audit import note
+from archiver.ledger.audit import Purpose, doing, note
 from archiver.reading.membership import reader_tx
-from archiver.web import roles, sessions
+from archiver.web import jobs, roles, sessions
 from archiver.web.api import bearer, problem
 from archiver.web.api.scopes import Scope
 from archiver.web.context import ARCHIVE, Archive, language, public_url
+from archiver.web.purpose import PURPOSE_HEADERS, Stated, policy_of, told_in_headers
 from archiver.web.render import render
 from archiver.web.roles import READERS, Role
 from archiver.web.sessions import form_token
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,11 +57,21 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/rooms/{room_id}/files/{event_id}"): READING,
     ("GET", "/search"): READING,
     ("GET", "/channels"): READERS | {Role.ADMIN},
+    ("GET", "/purpose"): READERS,
+    ("POST", "/purpose"): READERS,
+    ("POST", "/purpose/end"): READERS,
+    ("GET", "/purpose/policy"): frozenset({Role.ADMIN}),
+    ("POST", "/purpose/policy"): frozenset({Role.ADMIN}),
+    ("GET", "/exports"): READERS,
+    ("POST", "/exports"): READERS,
+    ("POST", "/exports/{job_id}/cancel"): READERS,
+    ("GET", "/exports/{job_id}/download"): READERS,
     ("GET", "/health"): frozenset({Role.ADMIN}),
     ("GET", "/people"): frozenset({Role.ADMIN}),
     ("POST", "/people/roles"): frozenset({Role.ADMIN}),
     ("POST", "/people/sessions"): frozenset({Role.ADMIN}),
     ("GET", "/audit"): frozenset({Role.AUDITOR}),
+    ("GET", "/audit/chain"): frozenset({Role.AUDITOR}),
     ("GET", "/audit.csv"): frozenset({Role.AUDITOR}),
     ("GET", "/tokens"): frozenset(Role),
     ("POST", "/tokens"): frozenset(Role),
@@ -84,13 +99,21 @@ ROUTES: dict[tuple[str, str], Rule] = {
 }
 # Where a script of a page of ours says to the API what a form says in a field.
 FORM_TOKEN = "Griffier-Form-Token"  # noqa: S105 - a name
+# What readers may open shows content, and asks for a purpose first. Only what stands here doesn't: a new page can't forget it.
+WITHOUT_CONTENT: frozenset[tuple[str, str]] = frozenset({
+    ("GET", "/"), ("GET", "/channels"), ("GET", "/purpose"), ("POST", "/purpose"), ("POST", "/purpose/end"), ("GET", "/exports"),
+    ("POST", "/exports/{job_id}/cancel"), ("GET", "/tokens"), ("POST", "/tokens"), ("GET", "/tokens/{token_id}/revoke"),
+    ("POST", "/tokens/{token_id}/revoke"), ("GET", "/api/v1/rooms"), ("GET", "/api/v1/channels"),
+})  # fmt: skip
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
     ("/", N_("Conversations")),
     ("/health", N_("Health")),
     ("/channels", N_("Channels")),
     ("/search", N_("Search")),
+    ("/exports", N_("Exports")),
     ("/people", N_("People and roles")),
+    ("/purpose/policy", N_("Purposes of reading")),
     ("/audit", N_("Audit trail")),
     ("/tokens", N_("Access for programs")),
 )
@@ -106,6 +129,7 @@ class Visitor:
     roles: frozenset[Role]
     matrix_id: str | None
     form_token: str = field(repr=False)
+    stated: Stated | None = None  # why they read what others said
     scopes: frozenset[Scope] | None = None  # of a personal access token; None is a session, which has no such bounds
     token_id: UUID | None = None
 
@@ -128,6 +152,12 @@ def allows(found: Rule, held: frozenset[Role] | None) -> bool:
     return found is Whoever.SIGNED_IN or bool(isinstance(found, frozenset) and found & held)
 
 
+def shows_content(method: str, path: str) -> bool:
+    """Whether a route shows what others said to who may read everything; they tell why first."""
+    found, wanted = rule(method, path), ("GET" if method == "HEAD" else method, path)
+    return isinstance(found, frozenset) and bool(found & READERS) and wanted not in WITHOUT_CONTENT
+
+
 def menu(held: frozenset[Role]) -> list[tuple[str, str]]:
     """The pages that somebody may open."""
     return [(path, name) for path, name in MENU if allows(rule("GET", path), held)]
@@ -147,7 +177,10 @@ async def visitor_of(tx: Connection, archive: Archive, token: str) -> tuple[Visi
     given = await roles.assigned(tx, archive.vault.org, session.person)
     held = frozenset({*map(Role, session.roles), *(Role(change.role) for change in given)})
     matrix_id = next((change.matrix_id for change in given if change.matrix_id), session.matrix_id)
-    made = Visitor(session.session_id, session.person, session.name, held, matrix_id, form_token(token))
+    stated = None
+    if session.purpose is not None and session.purpose_until and session.purpose_until > datetime.now(UTC):
+        stated = Stated(Purpose(session.purpose, session.case_number), session.purpose_until)
+    made = Visitor(session.session_id, session.person, session.name, held, matrix_id, form_token(token), stated)
     return made, roles.conflict(held)
 
 
@@ -174,7 +207,45 @@ async def require(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise web.HTTPSeeOther(request["menu"][0][0] if request["menu"] else "/")
     if reason and resource:
         return await refuse(request, reason, path)
-    return await handler(request)  # of no page: what is not there is not found
+    return await _under_purpose(request, handler, path)  # of no page: what is not there is not found
+
+
+async def _under_purpose(request: web.Request, handler: Handler, path: str) -> web.StreamResponse:
+    """Do it under the purpose that the reader has stated: without one, no content opens. What is noted carries it."""
+    archive, visitor = request.app[ARCHIVE], request["visitor"]
+    content = shows_content(request.method, path)
+    why = visitor.stated.purpose if visitor.stated else None
+    told = _api(request) and any(name in request.headers for name in PURPOSE_HEADERS)
+    if content and visitor.reads_everything and (why is None or told):
+        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+            asked = await policy_of(tx, archive.vault.org, archive.settings.web.purpose)
+        if _api(request):
+            why = told_in_headers(asked, request.headers).purpose
+            if why is None and (told or asked.required):
+                return problem.answer(request, "purpose")
+        elif asked.required:
+            return _ask(request)
+    with doing(why if visitor.reads_everything else None) as now:
+        response = await handler(request)
+        # Every page writes down what it shows, before it reads it. Should one not: nothing unwritten leaves.
+        if content and not now.noted and response.status == 200:
+            if response.prepared:
+                log.error("A page showed content that it had not written down: %s %s", request.method, path)
+            async with tenant_tx(archive.pool, archive.vault.org) as tx:
+                await note(tx, archive.vault.org, visitor.person, "open page", page=path)
+    return response
+
+
+def _ask(request: web.Request) -> web.Response:
+    """To the page that asks for a purpose, and back from there."""
+    back = str(request.rel_url)
+    if request.method not in ("GET", "HEAD"):
+        came = URL(request.headers.get("Referer", ""))
+        back = str(came.relative()) if came.is_absolute() else "/"
+    to = str(URL("/purpose").with_query(next=back))
+    if request.headers.get("HX-Request"):
+        return web.Response(status=403, headers={"HX-Redirect": to})
+    raise web.HTTPSeeOther(to)
 
 
 async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict | None]:
@@ -185,7 +256,9 @@ async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict
     if not token:
         return None, None
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        return await visitor_of(tx, archive, token)
+        visitor, clash = await visitor_of(tx, archive, token)
+        request["ended_jobs"] = await jobs.ended(tx, archive.vault.org, visitor.person) if visitor else 0
+    return visitor, clash
 
 
 async def _holder(archive: Archive, token: str) -> tuple[Visitor | None, roles.Conflict | None]:
@@ -193,7 +266,9 @@ async def _holder(archive: Archive, token: str) -> tuple[Visitor | None, roles.C
     found, held, matrix_id = await bearer.holder(archive, token)
     if found is None:
         return None, None
-    made = Visitor(found.token_id, found.person, found.name, held, matrix_id, "", found.scopes, found.token_id)
+    made = Visitor(
+        found.token_id, found.person, found.name, held, matrix_id, form_token="", scopes=found.scopes, token_id=found.token_id
+    )
     return made, roles.conflict(held)
 
 

@@ -12,12 +12,14 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, health, pages, people, sign_in, trail
+from archiver.web import access, asking, exports, health, pages, people, sign_in, trail
 from archiver.web.api import bearer, problem
 from archiver.web.api import page as api_page
 from archiver.web.api import token_page as api_tokens
 from archiver.web.api.operation import ROUTES as API_ROUTES
 from archiver.web.context import ARCHIVE, Archive, public_url
+from archiver.web.exporting import export
+from archiver.web.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +52,10 @@ def application(archive: Archive) -> web.Application:
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
     app.cleanup_ctx.append(bearer.limits_of)
+    app[exports.WORKSHOP] = Workshop(archive, {"export": export})
     app.on_response_prepare.append(set_headers)
     app.add_routes([*health.routes, *sign_in.routes, *pages.routes, *people.routes, *trail.routes])
+    app.add_routes([*asking.routes, *exports.routes])
     app.add_routes([*api_tokens.routes, *api_page.routes, *API_ROUTES])
     app.router.add_get("/static/style.css", stylesheet)
     return app
@@ -71,11 +75,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         async with tenant_tx(pool, settings.organisation.id) as tx:
             vault = await Vault.open(tx, settings.organisation.id, FileKey.load(settings.keys))
         archive = Archive(settings, pool, vault, FileStore(settings.files))
-        runner = web.AppRunner(application(archive), access_log=None, shutdown_timeout=3)
+        app = application(archive)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=3)
         await runner.setup()
+        working = asyncio.create_task(app[exports.WORKSHOP].run(stop))
         try:
             await web.TCPSite(runner, settings.web.host, settings.web.port).start()
             log.info("The web application answers on http://%s:%d", settings.web.host, settings.web.port)
             await stop.wait()
         finally:
+            stop.set()
             await runner.cleanup()
+            await working

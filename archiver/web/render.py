@@ -31,12 +31,10 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     # What a form was answered with has no address of its own.
     here = request.rel_url if request.method in ("GET", "HEAD") else URL("/")
     other = here.update_query(lang="en" if say.code == "nl" else "nl")
-    visitor = request.get("visitor")
-    text = (
-        environment(say.code)
-        .get_template(template)
-        .render(say=say, other_language=str(other), visitor=visitor, menu=request.get("menu", ()), **values)
-    )
+    visitor, ended = request.get("visitor"), request.get("ended_jobs", 0)
+    known = {"visitor": visitor, "menu": request.get("menu", ()), "here": str(here), "ended_jobs": ended}
+    page = environment(say.code).get_template(template)
+    text = page.render(say=say, other_language=str(other), **known, **values)
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
     if request.query.get("lang") in ("nl", "en"):
         response.set_cookie(LANGUAGE_COOKIE, say.code, max_age=365 * 24 * 3600, httponly=True, samesite="Strict")

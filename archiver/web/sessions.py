@@ -15,12 +15,13 @@ from archiver.settings import Web
 from archiver.web.roles import Role
 
 COLUMNS = "session_id, issuer, subject, sid, person, name, matrix_id, roles, sealed_id_token, started_at, seen_at"
+WHY = "purpose, case_number, purpose_until"
 START = f"""
     INSERT INTO web_session (org, token_hash, session_id, issuer, subject, sid, person, name, matrix_id, roles, sealed_id_token)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING {COLUMNS}
 """  # noqa: S608 - constants only
 FIND = f"""
-    SELECT {COLUMNS} FROM web_session
+    SELECT {COLUMNS}, {WHY} FROM web_session
     WHERE org = $1 AND token_hash = $2 AND seen_at > now() - $3::interval AND started_at > now() - $4::interval
 """  # noqa: S608
 # Not at every request: a minute more or less is nothing to an idle limit.
@@ -66,6 +67,9 @@ class Session:
     sealed_id_token: bytes = field(repr=False)
     started_at: datetime
     seen_at: datetime
+    purpose: str | None = field(default=None, repr=False)
+    case_number: str | None = field(default=None, repr=False)
+    purpose_until: datetime | None = None
 
     def id_token(self, vault: Vault) -> str:
         """The token with which they signed in. Raises SealingError."""

@@ -116,7 +116,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     attempt = Attempt(browser if len(browser) == len(sessions.new_token()) else sessions.new_token(), sessions.new_token())
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await tx.execute(FORGET, archive.vault.org)
-        values = digest(attempt.state), digest(attempt.browser), _own_page(request.query.get("next", "/"))
+        values = digest(attempt.state), digest(attempt.browser), own_page(request.query.get("next", "/"))
         await tx.execute(ATTEMPT, archive.vault.org, *values)
     query = {
         "response_type": "code", "client_id": oidc.client_id, "redirect_uri": callback_url(archive), "scope": oidc.scopes,
@@ -305,14 +305,14 @@ def _expected(archive: Archive) -> Expected:
     return Expected(oidc.issuer, oidc.client_id, oidc.max_age, oidc.acr_values)
 
 
-def _own_page(target: str) -> str:
+def own_page(target: str) -> str:
     """A page of ours to go on to; anything else becomes the first page."""
     fits = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable() and len(target) < 2000
     return target if fits and "\\" not in target else "/"
 
 
 def _start_link(target: str) -> str:
-    return "/signin/start?" + urlencode({"next": _own_page(target)})
+    return "/signin/start?" + urlencode({"next": own_page(target)})
 
 
 def _languages(request: web.Request) -> str:

@@ -16,14 +16,17 @@ from archiver.db import tenant_tx
 from archiver.export.language import ZONE
 from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
-from archiver.ledger.trail import Act, Selection, actions, acts, every_act
+from archiver.ledger.chain import verify
+from archiver.ledger.trail import Act, Selection, actions, acts, every_act, purposes
 from archiver.web.context import ARCHIVE, language
 from archiver.web.render import render
 
 routes = web.RouteTableDef()
 
 SHOWN = 100
-HEADER = ("at", "actor", "action", "room_id", "detail", "audit_id")
+HEADER = ("at", "actor", "action", "room_id", "detail", "audit_id", "purpose", "case_number")
+FILTERS = ("person", "action", "from", "to", "room", "purpose", "case")
+CHECKED = 100_000  # links that the page goes through: some seconds; the command goes through all of them
 # What a spreadsheet would take for a formula (OWASP, "CSV injection").
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -35,18 +38,19 @@ async def show(request: web.Request) -> web.StreamResponse:
     try:
         chosen, before = selection(query), UUID(query["before"]) if query.get("before") else None
     except ValueError:
-        return render(request, "trail.html", 400, problem=True, query=query, found=[], kinds=[], older=None, filters="")
+        return render(request, "trail.html", 400, problem=True, query=query, found=[], kinds=[], whys=[], older=None, filters="")
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "read audit trail", **_told(query))
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         found = await acts(tx, archive.vault.org, chosen, before, SHOWN + 1)
-        kinds = await actions(tx, archive.vault.org)
-    filters = {name: query[name] for name in ("person", "action", "from", "to") if query.get(name)}
+        kinds, whys = await actions(tx, archive.vault.org), await purposes(tx, archive.vault.org)
+    filters = {name: query[name] for name in FILTERS if query.get(name)}
     older = "?" + urlencode({**filters, "before": str(found[SHOWN - 1].audit_id)}) if len(found) > SHOWN else None
     shown = [(act, details(act)) for act in found[:SHOWN]]
     return render(
-        request, "trail.html", problem=False, query=query, found=shown, kinds=kinds, older=older, filters=urlencode(filters)
-    )
+        request, "trail.html", problem=False, query=query, found=shown, kinds=kinds, whys=whys, older=older,
+        filters=urlencode(filters),
+    )  # fmt: skip
 
 
 @routes.get("/audit.csv")
@@ -70,11 +74,25 @@ async def download(request: web.Request) -> web.StreamResponse:
                 (
                     act.at.isoformat(), act.actor, act.action, act.room_id or "",
                     json.dumps(act.detail, ensure_ascii=False, sort_keys=True), str(act.audit_id),
+                    act.purpose or "", act.case_number or "",
                 )
             )
         )  # fmt: skip
     await response.write_eof()
     return response
+
+
+@routes.get("/audit/chain")
+async def intact(request: web.Request) -> web.StreamResponse:
+    """Whether the trail is as it was written: its newest links are made again and compared."""
+    archive = request.app[ARCHIVE]
+    verdict = await verify(archive.pool, archive.vault, CHECKED)
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        by, link = request["actor"], verdict.link.hex()
+        await note(
+            tx, archive.vault.org, by, "check audit trail", number=verdict.number, link=link, problem=verdict.problem or None
+        )
+    return render(request, "chain.html", verdict=verdict)
 
 
 def selection(query: Any) -> Selection:
@@ -89,8 +107,9 @@ def selection(query: Any) -> Selection:
             raise ValueError("no such day")
         return datetime.combine(chosen + timedelta(days=more), time(), ZONE)
 
-    person, action = (column(query.get(name, "").strip(), 255) or None for name in ("person", "action"))
-    return Selection(person, action, day("from", 0), day("to", 1))
+    names = ("person", "action", "room", "purpose", "case")
+    person, action, room, why, case = (column(query.get(name, "").strip(), 800) or None for name in names)
+    return Selection(person, action, day("from", 0), day("to", 1), room, why, case)
 
 
 def details(act: Act) -> str:
@@ -112,5 +131,5 @@ def _short(value: Any) -> str:
 
 
 def _told(query: Any) -> dict[str, str]:
-    names = {"person": "person", "action": "act", "from": "from", "to": "to"}
+    names = {"person": "person", "action": "act", "from": "from", "to": "to", "room": "room", "purpose": "why", "case": "case"}
     return {told: column(query[name], 255) for name, told in names.items() if query.get(name)}

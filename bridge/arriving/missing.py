@@ -21,21 +21,22 @@ log = logging.getLogger(__name__)
 
 # Seconds until each next attempt, some four days in all: WhatsApp keeps a file for seven. Few, since it blocks who fails often.
 WAITS = (30, 300, 1800, 7200, 6 * 3600, 12 * 3600, 24 * 3600, 24 * 3600, 24 * 3600)
-MAX_ATTEMPTS = 600  # at showing it, should that be what fails: some two days
+TROUBLES = 600  # attempts at showing it, should that be what fails: some two days
 EVERY = 5.0  # seconds between two looks at what is due
 ADD = """
     INSERT INTO missing_file (number_id, message_id, room_id, event_id, sealed, due_at)
     VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) ON CONFLICT DO NOTHING
 """
 ONE = (
-    "SELECT room_id, event_id, sealed, attempts, number_id, message_id FROM missing_file WHERE number_id = $1 AND message_id = $2"
+    "SELECT room_id, event_id, sealed, attempts, troubles, number_id, message_id FROM missing_file"
+    " WHERE number_id = $1 AND message_id = $2"
 )
 DUE = """
-    SELECT room_id, event_id, sealed, attempts, number_id, message_id FROM missing_file
+    SELECT room_id, event_id, sealed, attempts, troubles, number_id, message_id FROM missing_file
     WHERE due_at <= now() ORDER BY due_at LIMIT 1
 """
 LATER = """
-    UPDATE missing_file SET attempts = attempts + $4, due_at = now() + make_interval(secs => $3)
+    UPDATE missing_file SET attempts = attempts + $4, troubles = troubles + $5, due_at = now() + make_interval(secs => $3)
     WHERE number_id = $1 AND message_id = $2
 """
 DONE = "DELETE FROM missing_file WHERE number_id = $1 AND message_id = $2"
@@ -49,7 +50,8 @@ class Missing:
     message_id: str
     room_id: str
     event_id: str
-    attempts: int
+    attempts: int  # at fetching it
+    troubles: int  # in showing it
     sealed: bytes | None
 
 
@@ -101,15 +103,15 @@ class MissingFiles:
             log.info("A file could not be fetched yet: %s", error)
             counted = error.scope == "message"
             wait = WAITS[min(missing.attempts + 1, len(WAITS) - 1)] if counted else 60
-            await self._pool.execute(LATER, missing.number_id, missing.message_id, float(max(wait, error.after)), int(counted))
+            await self._pool.execute(LATER, missing.number_id, missing.message_id, float(max(wait, error.after)), int(counted), 0)
         except (asyncpg.PostgresError, asyncpg.InterfaceError):
             raise
         except Exception as error:
             log.warning("A file that came late could not be shown yet: %s", type(error).__name__)
-            if missing.attempts >= MAX_ATTEMPTS:  # its room is gone, for instance
+            if missing.troubles >= TROUBLES:  # its room is gone, for instance
                 await self.done(missing)
             else:
-                await self._pool.execute(LATER, missing.number_id, missing.message_id, 300.0, 1)
+                await self._pool.execute(LATER, missing.number_id, missing.message_id, 300.0, 0, 1)
 
 
 def _context(number_id: str, message_id: str) -> str:

@@ -20,6 +20,7 @@ from bridge.accounts import Accounts
 from bridge.departing.holding import Holding
 from bridge.departing.notices import TEXTS, Notices, two
 from bridge.departing.opening import UNREADABLE, Opening
+from bridge.departing.outsiders import OUTSIDER, Outsiders
 from bridge.departing.own import Own
 from bridge.departing.receipts import READ, Reading, Receipts
 from bridge.departing.said import Said, read
@@ -53,6 +54,11 @@ THEIRS = (
     "Dit bericht van de andere kant is hier verwijderd; op WhatsApp blijft het staan · "
     "This message of the other side was deleted here; it stays on WhatsApp"
 )
+PAUSED = (
+    "Het nummer is gepauzeerd. Wat u hier schrijft wacht, en gaat vanzelf zodra het weer aanstaat; verwijder een bericht dat niet"
+    " meer hoeft · The number is paused. What you write here waits, and goes by itself once it is resumed; delete a message that"
+    " need not go any more"
+)
 LONG = 60.0  # seconds from which on it is told that a message waits
 WITHDRAW = "INSERT INTO withdrawn (event_id) VALUES ($1) ON CONFLICT DO NOTHING"
 SHOW = "UPDATE carried SET shown = $3 WHERE number_id = $1 AND message_id = $2"
@@ -80,6 +86,7 @@ class Departing:
         receipts: Receipts,
         reading: Reading,
         own: Own,
+        outsiders: Outsiders,
     ) -> None:
         self._pool = pool
         self._numbers = numbers
@@ -95,15 +102,19 @@ class Departing:
         self._receipts = receipts
         self._reading = reading
         self._own = own
+        self._outsiders = outsiders
 
     async def wanted(self, event: dict[str, Any]) -> bool:
         """Whether an event is something an official said or did in a portal. What was deleted is not sent if it still waits."""
-        ours = event.get("type") == READ and str(event.get("event_id")).startswith(f"{READ}|")  # of our own making
+        kind, event_id = str(event.get("type")), str(event.get("event_id"))
+        ours = kind in (READ, OUTSIDER) and event_id.startswith(f"{kind}|")  # of our own making
         if "state_key" in event or not (ours or event.get("type") in EVENTS):
             return False
         portal = await self._portals.of(str(event.get("room_id")))
         if portal is None:
             return False
+        if kind == OUTSIDER:
+            return await self._outsiders.wanted(portal, str(event["sender"]))
         if event.get("sender") not in self._numbers.officials(portal.number_id):
             # Who could speak for the number before is told that they no longer can.
             said = event["type"] in ("m.room.message", "m.room.encrypted")
@@ -117,10 +128,13 @@ class Departing:
         portal = await self._portals.of(event["room_id"])
         if portal is None:
             raise NotUnderstood("deze kamer is geen WhatsApp-gesprek · this room is no WhatsApp conversation")
+        if event["type"] == OUTSIDER:
+            return await self._outsiders.carry(portal, event)
         if "|" in portal.contact:
             raise NotUnderstood(GONE)
         if event["type"] == READ:
-            return await self._reading.carry(portal, str(event["content"]["event_id"]))
+            about = event["content"]
+            return await self._reading.carry(portal, str(about["event_id"]), float(about.get("until", 0)))
         if await self._own.said(event, event.get("content")):
             return "kept"
         try:
@@ -133,7 +147,9 @@ class Departing:
 
     async def not_sent(self, event: dict[str, Any], reason: str) -> None:
         """Tell the people in the room, and the archive, that a message did not reach WhatsApp."""
-        if event["type"] == READ or await self._relay.whole(event["event_id"]):  # it went; what followed could not be done
+        if event["type"] in (READ, OUTSIDER) or await self._relay.whole(
+            event["event_id"]
+        ):  # it went; what followed could not be done
             return
         await self._notices.not_arrived(event["room_id"], _about(event), event["event_id"], reason)
         if event["type"] != "m.room.redaction":
@@ -141,9 +157,13 @@ class Departing:
 
     async def perhaps_twice(self, event: dict[str, Any]) -> None:
         """Tell that a message is sent again, not knowing whether WhatsApp had it. Raises MatrixRequestError."""
-        if event["type"] in (READ, "m.reaction", "m.room.redaction"):  # which are the same when they come twice
+        if event["type"] in (READ, OUTSIDER, "m.reaction", "m.room.redaction"):  # which are the same when they come twice
             return
         await self._notices.tell(event["room_id"], event["event_id"], f"twice {event['event_id']}", *two(TWICE))
+
+    async def waits(self, event: dict[str, Any]) -> None:
+        """Tell, once a day in a room, that what is said waits because its number is paused. Raises MatrixRequestError."""
+        await self._notices.once(event["room_id"], _about(event), "paused", *two(PAUSED))
 
     async def _said(self, portal: Portal, event: dict[str, Any]) -> str:
         event_id: str = event["event_id"]
@@ -293,8 +313,10 @@ class Departing:
             await self._notices.once(portal.room_id, target, "deleted-theirs", *two(THEIRS))
             return
         reached = await self._receipts.reached(target)
-        read_at = next((at for state, at in reached if state != "delivered"), None)
+        read_at = next((at for state, at in reached or () if state != "delivered"), None)
         dutch, english = "Het was daar nog niet gelezen", "It had not been read there"
+        if reached is None:
+            dutch, english = "Of het daar gelezen was is niet meer na te gaan", "Whether it was read there is not known any more"
         if read_at is not None:
             when = read_at.astimezone(ZONE)
             dutch = f"Het is daar gelezen op {when:%d-%m-%Y} om {when:%H:%M}"

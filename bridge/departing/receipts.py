@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,12 +20,13 @@ from bridge.ghost import Account
 from bridge.network import Named, Network, NetworkError, Receipt
 from bridge.network.cloud.refusals import WINDOW_CLOSED
 from bridge.portal.portal import Portal, Portals
-from bridge.relay.relay import Relay, column
+from bridge.relay.relay import KEPT_DELIVERY, Relay, column
 
 log = logging.getLogger(__name__)
 
 STATUS = "com.beeper.message_send_status"
 READ = "nl.griffier.read"  # in the outbox only: up to where an official has read
+PATIENCE = 600.0  # seconds that telling so is tried for
 # A message that was delivered after all did not fail; one that was read was delivered, whatever comes late.
 ORDER = {"sent": 1, "failed": 2, "delivered": 3, "read": 4, "played": 5}
 EVENT = "SELECT room_id, event_id, shown, part, parts FROM carried WHERE number_id = $1 AND message_id = $2"
@@ -37,6 +39,7 @@ BEST = """
     SELECT delivery.state, delivery.at FROM delivery JOIN carried USING (number_id, message_id)
     WHERE carried.event_id = $1 AND delivery.state IN ('delivered', 'read', 'played') ORDER BY delivery.at
 """
+CARRIED_AT = "SELECT min(carried_at) FROM carried WHERE event_id = $1"
 # The newest thing that the other side had said when an event was there; and what it was told of before.
 NEWEST = """
     SELECT message_id, carried_at FROM carried
@@ -98,8 +101,11 @@ class Receipts:
         )
         return "done"
 
-    async def reached(self, event_id: str) -> list[tuple[str, datetime]]:
-        """How far the messages of an event got, the first first: (delivered, read or played, when)."""
+    async def reached(self, event_id: str) -> list[tuple[str, datetime]] | None:
+        """How far the messages of an event got, the first first: (delivered, read or played, when); None: not known any more."""
+        at = await self._pool.fetchval(CARRIED_AT, column(event_id))
+        if at is not None and at < datetime.now(UTC) - KEPT_DELIVERY:
+            return None
         return [(row["state"], row["at"]) for row in await self._pool.fetch(BEST, column(event_id))]
 
     async def refused(self, portal: Portal, event_id: str, error: NetworkError) -> None:
@@ -194,13 +200,15 @@ class Reading:
                 for user_id in readers if isinstance(readers, dict) else ():
                     room_id = str(part.get("room_id", ""))
                     key = f"{READ}|{room_id}|{event_id}|{user_id}"
-                    found.append(
-                        {"type": READ, "event_id": key, "room_id": room_id, "sender": user_id, "content": {"event_id": event_id}}
-                    )
+                    content_of = {"event_id": event_id, "until": time.time() + PATIENCE}
+                    found.append({"type": READ, "event_id": key, "room_id": room_id, "sender": user_id, "content": content_of})
         return found
 
-    async def carry(self, portal: Portal, event_id: str) -> str:
-        """Tell WhatsApp that everything up to an event was read. Raises NetworkError."""
+    async def carry(self, portal: Portal, event_id: str, until: float) -> str:
+        """Tell WhatsApp that everything up to an event was read; it can wait, but not past `until` (seconds since 1970).
+
+        Raises NetworkError, which never says that anything else must wait with it.
+        """
         at = await self._pool.fetchval(
             "SELECT carried_at FROM carried WHERE room_id = $1 AND event_id = $2", portal.room_id, event_id
         )
@@ -210,8 +218,10 @@ class Reading:
         try:
             await self._network.mark_read(portal.number_id, newest["message_id"])
         except NetworkError as error:
-            if not error.final:
-                raise  # else it is too old, or was deleted: nobody is helped by being told
+            if not error.final and time.time() < until:
+                raise NetworkError(str(error), final=False, after=error.after, code=error.code) from None
+            # It is too old, or was deleted, or WhatsApp is away: nobody is helped by being told. What is read next says it too.
+            return "kept"
         await self._pool.execute(SEEN, portal.room_id, newest["carried_at"])
         return "done"
 

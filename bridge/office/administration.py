@@ -42,6 +42,10 @@ LABEL = "UPDATE number SET label = $2 WHERE number_id = $1"
 DUE = f"""
     UPDATE inbox SET due_at = now(), waits_since = NULL, attempts = 0 WHERE state IN ('waiting', 'aside') AND {INBOX.number} = $1
 """  # noqa: S608 - our own constant
+DUE_OUT = """
+    UPDATE outbox SET due_at = now(), waits_since = NULL, attempts = 0 FROM portal
+    WHERE portal.room_id = outbox.room_id AND portal.number_id = $1 AND state = 'waiting' AND waits_for = 'held'
+"""
 Seat = Callable[[str], Awaitable[int]]
 """Bring who is in a number's rooms in line with who may be; returns in how many that did not succeed yet."""
 
@@ -182,14 +186,14 @@ class Administration:
                 await connection.execute(LABEL, number_id, label)
             if former != official:
                 await assigning.give(connection, number_id, official, by)
-                await connection.execute(assigning.CLOSE_PORTALS, number_id)
+                await assigning.close(connection, number_id)
         await self._seated(number_id)
         if known is None:
             await self.retry_unknown(number_id)
         return self.number(number_id)
 
     async def pause(self, number_id: str, by: str) -> Number:
-        """Carry nothing over for a number until it is resumed: what comes in is kept, what goes out is refused."""
+        """Carry nothing over for a number until it is resumed: what comes in is kept, what is to go out waits."""
         number = self.number(number_id)
         if (await self._pool.execute(PAUSE, number.id)).endswith(" 1"):
             await self._interruptions.begin(number.id, "paused", datetime.now(UTC), f"{by}")
@@ -201,7 +205,8 @@ class Administration:
         number = self.number(number_id)
         await self._pool.execute(RESUME, number.id)
         await self._reload()
-        await self._pool.execute(DUE, number.id)
+        for waiting in (DUE, DUE_OUT):
+            await self._pool.execute(waiting, number.id)
         await self._interruptions.end(number.id, "paused", datetime.now(UTC))
         return self.number(number.id)
 
@@ -210,7 +215,6 @@ class Administration:
         number = self.number(number_id)
         async with self._pool.acquire() as connection, connection.transaction():
             await assigning.remove(connection, number.id, by)
-            await connection.execute(assigning.CLOSE_PORTALS, number.id)
         now = datetime.now(UTC)
         for one in await self._interruptions.open():
             if one.number_id == number.id:

@@ -44,6 +44,15 @@ HISTORY = """
 """
 IN_SETTINGS = "SELECT number_id, in_settings, removed_at FROM number WHERE number_id = ANY ($1) OR in_settings IS NOT NULL"
 MARK = "UPDATE number SET in_settings = $2, display = $3, waba_id = $4, per_second = $5 WHERE number_id = $1"
+# What waited there for an answer of the other side can't go any more: whoever wrote it is told.
+GIVE_BACK = """
+    UPDATE outbox SET state = 'waiting', verdict = 'kept', problem = $2, attempts = 0, due_at = now()
+    WHERE state = 'held' AND room_id IN (SELECT room_id FROM portal WHERE number_id = $1 AND closed_at IS NULL)
+"""
+GIVEN_AWAY = (
+    "het wachtte op een antwoord van de andere kant, en dit nummer is niet meer van u · "
+    "it waited for an answer of the other side, and this number is not yours any more"
+)
 CLOSE_PORTALS = "UPDATE portal SET closed_at = now() WHERE number_id = $1 AND closed_at IS NULL"
 BY_SETTINGS = "settings"
 
@@ -84,7 +93,7 @@ async def take_over(pool: asyncpg.Pool, numbers: Sequence[Number], waba_id: str)
             if row is None or row["in_settings"] != number.official:
                 await give(connection, number.id, number.official, BY_SETTINGS)
                 if row is not None:
-                    await connection.execute(CLOSE_PORTALS, number.id)
+                    await close(connection, number.id)
             marks = number.display_phone_number, number.account or waba_id, number.messages_per_second
             await connection.execute(MARK, number.id, number.official, *marks)
         for number_id, row in known.items():  # no longer in the file
@@ -105,9 +114,16 @@ async def give(connection: Any, number_id: str, official: str, by: str) -> None:
     await connection.execute(GIVE, number_id, official, by)
 
 
+async def close(connection: Any, number_id: str) -> None:
+    """Let the number's conversations be over in the rooms that there are."""
+    await connection.execute(GIVE_BACK, number_id, GIVEN_AWAY)
+    await connection.execute(CLOSE_PORTALS, number_id)
+
+
 async def remove(connection: Any, number_id: str, by: str) -> None:
     """Serve it no longer."""
     await connection.execute(REMOVE, number_id, by)
+    await close(connection, number_id)
     await connection.execute(END_ALL, number_id, by)
     await connection.execute(FORGET_NAMES, number_id)
 

@@ -19,6 +19,7 @@ from bridge.accounts import Accounts
 from bridge.departing.opening import Opening
 from bridge.network import NotYet
 from bridge.office.alarm import Alarms
+from bridge.office.importing import Imports
 from bridge.office.interruption import Interruptions
 from bridge.portal.portal import Portals
 from bridge.sealing import Seal
@@ -97,6 +98,7 @@ class Management:
         opening: Opening,
         interruptions: Interruptions,
         alarms: Alarms,
+        imports: Imports,
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -106,6 +108,7 @@ class Management:
         self._opening = opening
         self._interruptions = interruptions
         self._alarms = alarms
+        self._imports = imports
         self._room = ""
         self._language = "nl"  # of the management room
         self._direct: dict[str, str] | None = None  # room: who is listened to there
@@ -253,6 +256,11 @@ class Management:
             state = "cleared" if alarm.cleared_at else "raised"
             await self.say(alarm.content(), f"alarm-{alarm.id}-{alarm.since.timestamp()}-{state}".replace("/", "_"))
             await self._alarms.told(alarm)
+        for phase, display in await self._imports.untold():
+            state = "whole" if phase.whole else "began"
+            txn = f"history-{phase.number_id}-{phase.phase}-{phase.began_at.timestamp()}-{state}"
+            await self.say(phase.content(display), txn)
+            await self._imports.told(phase)
 
     async def _tell_official(self, official: str, content: dict[str, Any], txn: str) -> None:
         """Who talks with the bot hears of their own number."""

@@ -13,7 +13,7 @@ from aiohttp import web
 from bridge.accounts import Accounts
 from bridge.departing.opening import Opening
 from bridge.listening import serving
-from bridge.network import AccountChanged, Handlers, NumberProblem
+from bridge.network import AccountChanged, Handlers, HistoryProgress, NumberProblem
 from bridge.network.cloud.graph import Graph
 from bridge.numbers import Numbers
 from bridge.office import assigning
@@ -21,6 +21,7 @@ from bridge.office.administration import Administration
 from bridge.office.alarm import Alarms
 from bridge.office.answering import Desk
 from bridge.office.gate import Gate
+from bridge.office.importing import Imports
 from bridge.office.interruption import Interruptions
 from bridge.office.linked import Linked
 from bridge.office.management import Management
@@ -59,14 +60,20 @@ class Office:
         self.pulse = Pulse()
         self.interruptions = Interruptions(pool, numbers)
         self.alarms = Alarms(pool)
+        self._imports = Imports(pool, numbers)
         self.watch = Watch(settings, pool, seal, numbers, self.pulse, self.interruptions, self.alarms, graph, http)
-        self.management = Management(settings, pool, seal, accounts, portals, opening, self.interruptions, self.alarms)
+        told = self.interruptions, self.alarms, self._imports
+        self.management = Management(settings, pool, seal, accounts, portals, opening, *told)
         self.administration = Administration(
             settings, pool, seal, numbers, self.interruptions, self.alarms, self.watch, graph, relay, portals.seating.of_number
         )
         self.gate = Gate(numbers, portals, relay, self.pulse)
         self._desk = Desk(settings, pool, self.administration)
-        self.handlers: Handlers = {AccountChanged: self.watch.account_changed, NumberProblem: self.watch.number_problem}
+        self.handlers: Handlers = {
+            AccountChanged: self.watch.account_changed,
+            NumberProblem: self.watch.number_problem,
+            HistoryProgress: self._imports.note,
+        }
         relay.alarm = self._ring
         graph.on_account_problem = self.watch.account_problem
 
@@ -92,7 +99,7 @@ class Office:
             yield
             return
         app = web.Application(client_max_size=1 << 20)
-        app.add_routes(Provisioning(settings, self.administration).routes())
+        app.add_routes(Provisioning(settings, self.administration, self._imports).routes())
         app.add_routes(TokenPage(self._pool, self.administration).routes())
         app.add_routes(Linked(settings, self.interruptions).routes())
         async with serving(app, settings.provisioning_host, settings.provisioning_port, patience=settings.webhook_timeout):

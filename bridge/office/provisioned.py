@@ -92,6 +92,19 @@ class Assignments(Shape):
     assignments: list[Assignment]
 
 
+class HistoryPhase(Shape):
+    """What WhatsApp tells of before a number was connected, in phases from new to old; `percent` is of the whole."""
+
+    phase: int
+    percent: int
+    began_at: datetime
+    at: datetime
+
+
+class History(Shape):
+    phases: list[HistoryPhase]
+
+
 class Probe(Shape):
     """What WhatsApp says of a number; null where it can't be told."""
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from bridge.network import NetworkError
 from bridge.office import provisioned as shapes
 from bridge.office.administration import Administration, Refusal
+from bridge.office.importing import Imports
 from bridge.relay.relay import column
 from bridge.settings import Bridge
 
@@ -45,9 +46,10 @@ class Operation:
 class Provisioning:
     """The API's operations and how they are called."""
 
-    def __init__(self, settings: Bridge, administration: Administration) -> None:
+    def __init__(self, settings: Bridge, administration: Administration, imports: Imports) -> None:
         self._settings = settings
         self._office = administration
+        self._imports = imports
         number, none = "/numbers/{number}", None
         self.operations = (
             Operation("GET", "/accounts", "The business accounts that have a token.", self._accounts, none, shapes.Accounts),
@@ -62,6 +64,7 @@ class Provisioning:
             Operation("POST", f"{number}/resume", "Carry over again.", self._resume, none, shapes.Number),
             Operation("POST", f"{number}/test", "Ask WhatsApp about it now.", self._test, none, shapes.Probe),
             Operation("POST", f"{number}/history", "Have WhatsApp send the phone's history.", self._history, none, shapes.Done),
+            Operation("GET", f"{number}/history", "How far WhatsApp is with it.", self._progress, none, shapes.History),
             Operation("DELETE", number, "Serve it no longer.", self._remove, none, shapes.Done),
             Operation("PUT", f"{number}/colleagues/{{user}}", "Let a colleague speak for it.", self._add, none, shapes.Number),
             Operation("DELETE", f"{number}/colleagues/{{user}}", "Take that back.", self._take, none, shapes.Number),
@@ -190,6 +193,10 @@ class Provisioning:
     async def _history(self, request: web.Request, asked: None, by: str) -> Any:
         await self._office.history(request.match_info["number"], by)
         return {"done": 1}
+
+    async def _progress(self, request: web.Request, asked: None, by: str) -> Any:
+        number = self._office.number(request.match_info["number"])
+        return {"phases": [asdict(phase) for phase in await self._imports.of(number.id)]}
 
     async def _remove(self, request: web.Request, asked: None, by: str) -> Any:
         await self._office.remove(request.match_info["number"], by)

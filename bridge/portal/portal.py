@@ -19,7 +19,7 @@ from bridge.numbers import Numbers
 from bridge.portal import emblem
 from bridge.portal.members import Members
 from bridge.portal.rooms import Conversation, described, timer
-from bridge.portal.seating import Seating
+from bridge.portal.seating import INVITE, Seating
 from bridge.relay.relay import column
 from bridge.settings import Bridge
 
@@ -158,7 +158,7 @@ class Portals:
             "topic": state["m.room.topic", ""]["topic"],
             "invite": [*sorted(officials), *(ghost.user_id for ghost in ghosts)],
             "initial_state": initial,
-            "power_level_content_override": {"users": power, "invite": 50},  # who is in it is for the bridge to say
+            "power_level_content_override": {"users": power, "invite": INVITE},  # who is in it is for the bridge to say
             "creation_content": {"m.federate": False},
         }
         # From room version 12 on the creator's power is implied, and may not be written down.

@@ -23,6 +23,7 @@ OF_NUMBER = f"{ROOM} WHERE number_id = $1 AND official <> '' ORDER BY made_at"
 ALL = "SELECT room_id FROM portal WHERE official <> '' ORDER BY closed_at DESC NULLS FIRST, made_at DESC"
 SEATED = "UPDATE portal SET seated = true WHERE room_id = $1"
 ONCE = "INSERT INTO noticed (room_id, kind, day) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING true"
+INVITE = 50  # the power that it takes to invite: the bridge's accounts have it, and nobody else
 AGAIN = 15.0  # seconds after which a room is tried again that could not be brought in line
 GATHER = 0.5  # seconds in which changes of a room are taken together
 
@@ -54,6 +55,7 @@ class Seating:
         self._pool = pool
         self._numbers = numbers
         self._bot = bot
+        self._reserved: set[str] = set()  # rooms in which it is known who may invite
         self._due: dict[str, None] = {}  # in the order in which they became so
         self._wake = asyncio.Event()
 
@@ -113,6 +115,23 @@ class Seating:
                 await self._have(room, user_id, there.get(user_id))
         if not room.seated:
             await self._pool.execute(SEATED, room.room_id)
+        await self._reserve_invitations(room)
+
+    async def _reserve_invitations(self, room: Room) -> None:
+        """Only the bridge invites: rooms of before that was so are changed."""
+        if room.room_id in self._reserved:
+            return
+        where = Path.v3.rooms[room.room_id].state["m.room.power_levels"]
+        try:
+            power = await self._bot.call(Method.GET, where)
+            if power.get("invite", 0) != INVITE:
+                await self._bot.call(Method.PUT, where, power | {"invite": INVITE})
+                log.info("Who is in the room %s is for the bridge to say from now on.", room.room_id)
+        except MatrixRequestError as error:
+            if error.http_status not in (403, 404):
+                raise
+            log.warning("Who may invite to the room %s can't be changed: %s", room.room_id, getattr(error, "errcode", ""))
+        self._reserved.add(room.room_id)
 
     async def _there(self, room: Room) -> dict[str, dict[str, Any]] | None:
         """Everyone's membership of a room; None when it is gone."""

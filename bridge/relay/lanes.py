@@ -19,8 +19,8 @@ from typing import Any
 import asyncpg
 from cryptography.exceptions import InvalidTag
 
-from bridge.relay.queues import HISTORY, KNOWN, RESTART, SETTLE, START, UNHEARD, Queue, column
-from bridge.relay.setback import reason, setback, telling
+from bridge.relay.queues import BEHIND, FRESH, KNOWN, RESTART, SETTLE, START, UNHEARD, Queue, column
+from bridge.relay.setback import cause, reason, setback, telling
 from bridge.sealing import Seal
 
 log = logging.getLogger(__name__)
@@ -70,11 +70,11 @@ class Lanes:
         self._alarm = alarm
         self._wake = asyncio.Event()
         self._ready: dict[str, None] = {}  # in the order of their turn
-        self._history: dict[str, None] = {}
+        self._behind: dict[str, None] = {}
         self._busy: set[str] = set()
         self._again: set[str] = set()  # told of while they were busy
         self._timers = 0
-        self._look = self._look_for_history = True  # there may be lanes that we don't know of
+        self._look = self._look_behind = True  # there may be lanes that we don't know of
         self._paused: dict[str, float] = {}  # number, or "" for all: until when, on the loop's clock
         self._pauses: dict[str, int] = {}  # how often in a row
         self._stopping = False
@@ -82,7 +82,7 @@ class Lanes:
     def put(self, lanes: Iterable[str]) -> None:
         """Something has come in these lanes."""
         for lane in lanes:
-            line = self._history if lane.startswith(HISTORY) else self._ready
+            line = self._behind if lane.startswith(BEHIND) else self._ready
             if lane in self._busy:
                 self._again.add(lane)
             elif len(line) < KNOWN:
@@ -90,14 +90,14 @@ class Lanes:
             elif line is self._ready:
                 self._look = True
             else:
-                self._look_for_history = True
+                self._look_behind = True
         self._wake.set()
 
     async def run(self, work: Work, give_up: GiveUp, stop: asyncio.Event) -> None:
         """Carry over until told to stop. `work` returns the state to leave: done or kept."""
         under_way: set[asyncio.Task[None]] = set()
         looked = -POLL
-        restarted = not self._queue.marks
+        restarted = False
         async with asyncio.TaskGroup() as tasks:
             bell = tasks.create_task(self._ring(stop))
             while not stop.is_set():
@@ -105,7 +105,9 @@ class Lanes:
                 wait = POLL
                 try:
                     if not restarted:
-                        await self._pool.execute(RESTART)
+                        await self._pool.execute(FRESH.format(table=self._queue.table))
+                        if self._queue.marks:
+                            await self._pool.execute(RESTART)
                         restarted = True
                     now = time.monotonic()
                     if (pause := self._pause("")) > 0:
@@ -135,41 +137,41 @@ class Lanes:
         self._wake.set()
 
     def _pop(self) -> str | None:
-        """The next lane; history only when nobody waits for an answer, and never with all hands."""
+        """The next lane; what has no haste only when nobody waits for an answer, and never with all hands."""
         if self._ready:
             lane = next(iter(self._ready))
             del self._ready[lane]
             return lane
-        if self._history and sum(lane.startswith(HISTORY) for lane in self._busy) < max(1, self._at_once // 4):
-            lane = next(iter(self._history))
-            del self._history[lane]
+        if self._behind and sum(lane.startswith(BEHIND) for lane in self._busy) < max(1, self._at_once // 4):
+            lane = next(iter(self._behind))
+            del self._behind[lane]
             return lane
         return None
 
     async def _find(self) -> None:
         """Look in the database for lanes with something to do."""
-        self._look = self._look_for_history = False
+        self._look = self._look_behind = False
         paused = [number for number in list(self._paused) if number and self._pause(number)]
         lanes = [row["lane"] for row in await self._pool.fetch(self._queue.lanes, paused)]
         if len(lanes) == KNOWN:  # and more where they came from
-            self._look = not lanes[-1].startswith(HISTORY)
-            self._look_for_history = True
+            self._look = not lanes[-1].startswith(BEHIND)
+            self._look_behind = True
         self.put(lane for lane in lanes if lane not in self._busy)
 
     def _should_look(self) -> bool:
-        return not self._ready and (self._look or (self._look_for_history and not self._history))
+        return not self._ready and (self._look or (self._look_behind and not self._behind))
 
     async def _drain(self, lane: str, work: Work, give_up: GiveUp) -> None:
         """Carry over what is in a lane, as far as its turn goes."""
         try:
-            for _ in range(1 if lane.startswith(HISTORY) else IN_A_ROW):
+            for _ in range(1 if lane.startswith(BEHIND) else IN_A_ROW):
                 if self._stopping or self._pause("") or not await self._step(lane, work, give_up):
                     break
             else:
                 self._again.add(lane)
         except Exception as error:
             self._database_away(error)
-            self._look = self._look_for_history = True
+            self._look = self._look_behind = True
         finally:
             self._busy.discard(lane)
             if lane in self._again:
@@ -224,11 +226,12 @@ class Lanes:
 
     async def _set_back(self, lane: str, row: Any, error: Exception, give_up: GiveUp) -> bool:
         chance = random.random()  # noqa: S311 - no secret
-        what = setback(error, row["attempts"] + 1, row["waited"], chance, inward=not self._queue.marks)
+        waited = row["waited"] if row["waits_for"] == cause(error) else 0.0
+        what = setback(error, row["attempts"] + 1, waited, chance, inward=not self._queue.marks)
         table, problem = self._queue.table, column(reason(error))
         log.warning("%s %d was not carried over (attempt %d): %s", table, row["id"], row["attempts"] + 1, problem)
         if what.state in ("kept", "failed"):
-            await self._pool.execute(self._queue.judge, row["id"], what.state, problem)
+            await self._pool.execute(self._queue.judge, row["id"], what.state, problem, column(what.awaits) or None)
             if what.alarm:
                 await self._ring_alarm(Alarm(table, row["id"], lane, row["number"] or "", problem))
             return await self._tell(lane, row, what.state, problem, 0, give_up)
@@ -236,7 +239,7 @@ class Lanes:
         # What comes from WhatsApp needs WhatsApp for files alone: the others go on.
         if what.pause == "all" or (what.pause and self._queue.marks):
             after = max(after, self._hold(row["number"] or "" if what.pause == "number" else "", what.after))
-        values = [row["id"], what.state, int(what.counted), problem, after, column(what.awaits) or None]
+        values = [row["id"], what.state, int(what.counted), problem, after, column(what.awaits) or None, cause(error)]
         await self._pool.execute(self._queue.again, *values, *([what.unsure] if self._queue.marks else []))
         self._later(lane, after)
         return what.state == "aside"
@@ -305,7 +308,7 @@ class Lanes:
         self._paused[""] = max(self._paused.get("", 0), time.monotonic() + 1.0)
 
     def _look_again(self) -> None:
-        self._look = self._look_for_history = True
+        self._look = self._look_behind = True
         self._wake.set()
 
     def _later(self, lane: str, seconds: float) -> None:

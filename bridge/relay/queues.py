@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HISTORY = "history|"  # begins the name of a conversation that is brought in behind what is said now
+BEHIND = (HISTORY, "behind|")  # and those of what has no haste (migration 12)
 KNOWN = 1000  # lanes held in memory; what is beyond stays in the database until there is room
 
 
@@ -28,7 +29,7 @@ class Queue:
         )
         return (
             f"id, {self.key} AS key, sealed, state, attempts, verdict, problem, {self.number} AS number, due_at, {marks},"
-            " coalesce(extract(epoch FROM now() - waits_since), 0)::float8 AS waited"
+            " coalesce(extract(epoch FROM now() - waits_since), 0)::float8 AS waited, waits_for"
         )
 
     @property
@@ -61,14 +62,15 @@ class Queue:
             )
             SELECT open.lane FROM open JOIN {self.table} AS item USING (id)
             WHERE item.due_at <= now() AND NOT coalesce({self.number}, '') = ANY($1)
-            ORDER BY starts_with(open.lane, '{HISTORY}'), id LIMIT {KNOWN}
+            ORDER BY {" OR ".join(f"starts_with(open.lane, '{name}')" for name in BEHIND)}, id LIMIT {KNOWN}
         """  # noqa: S608
 
     @property
     def finish(self) -> str:
         mark = ", started_at = NULL, unsure_until = NULL" if self.marks else ""
         return f"""
-            UPDATE {self.table} SET state = $2, problem = $3, awaits = NULL, verdict = NULL, finished_at = now(){mark}
+            UPDATE {self.table} SET state = $2, problem = $3, awaits = CASE WHEN verdict = $2 THEN awaits END, verdict = NULL,
+                   finished_at = now(){mark}
             WHERE id = $1 AND state IN ('waiting', 'aside')
         """  # noqa: S608
 
@@ -76,7 +78,7 @@ class Queue:
     def judge(self) -> str:
         """What an item comes to, though people are still to be told: the telling has attempts of its own."""
         return f"""
-            UPDATE {self.table} SET verdict = $2, problem = $3, attempts = 0, due_at = now()
+            UPDATE {self.table} SET verdict = $2, problem = $3, awaits = $4, attempts = 0, due_at = now()
             WHERE id = $1 AND state IN ('waiting', 'aside')
         """  # noqa: S608
 
@@ -89,14 +91,18 @@ class Queue:
 
     @property
     def again(self) -> str:
-        mark = ", started_at = CASE WHEN $7 THEN started_at END, unsure_until = NULL" if self.marks else ""
+        """What waits longer for the same goes on counting; the time that it waited for something else is over."""
+        mark = ", started_at = CASE WHEN $8 THEN started_at END, unsure_until = NULL" if self.marks else ""
         return f"""
             UPDATE {self.table} SET state = $2, attempts = attempts + $3, problem = $4, awaits = $6,
-                   due_at = now() + make_interval(secs => $5), waits_since = coalesce(waits_since, now()){mark}
+                   due_at = now() + make_interval(secs => $5),
+                   waits_since = CASE WHEN waits_for = $7 THEN coalesce(waits_since, now()) ELSE now() END, waits_for = $7{mark}
             WHERE id = $1 AND state IN ('waiting', 'aside')
         """  # noqa: S608
 
 
+# While nothing was carried over, nothing that is waited for could come.
+FRESH = "UPDATE {table} SET waits_since = now() WHERE state IN ('waiting', 'aside') AND waits_for = 'not-yet'"
 # Another process may have ended between giving a message to WhatsApp and remembering it.
 RESTART = "UPDATE outbox SET unsure_until = NULL, due_at = now() WHERE state = 'waiting' AND started_at IS NOT NULL"
 START = """
@@ -111,7 +117,7 @@ SETTLE = """
 
 _HISTORY_NUMBER = "split_part(conversation, '|', CASE WHEN starts_with(conversation, 'history|') THEN 2 ELSE 1 END)"
 INBOX = Queue("inbox", "conversation", "dedupe", _HISTORY_NUMBER, marks=False)
-OUTBOX = Queue("outbox", "room_id", "event_id", "(SELECT number_id FROM portal WHERE portal.room_id = item.room_id)", marks=True)
+OUTBOX = Queue("outbox", "lane", "event_id", "(SELECT number_id FROM portal WHERE portal.room_id = item.room_id)", marks=True)
 
 
 def column(text: str) -> str:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -34,10 +35,11 @@ ADD_OUT = """
     INSERT INTO outbox (event_id, room_id, sealed)
     SELECT event_id, room_id, sealed FROM unnest($1::text[], $2::text[], $3::bytea[])
            WITH ORDINALITY AS given (event_id, room_id, sealed, place) ORDER BY place
-    ON CONFLICT (event_id) DO NOTHING RETURNING room_id
+    ON CONFLICT (event_id) DO NOTHING RETURNING lane
 """
 REJECT = "INSERT INTO rejected (reason, sealed, digest, signers) VALUES ($1, $2, $3, $4) ON CONFLICT (digest) DO NOTHING"
-# Whoever waits beside its conversation for this message may go on.
+# Whoever waits beside its conversation for this message may go on. So may, for a week, what was told of because it did not come:
+# the notice stood in its place, and it now comes after that.
 CARRY = """
     WITH carry AS (
         INSERT INTO carried (number_id, message_id, room_id, event_id, part, parts) VALUES ($1, $2, $3, $4, $5, $6)
@@ -45,9 +47,18 @@ CARRY = """
     ), into_matrix AS (
         UPDATE inbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING conversation
     ), into_whatsapp AS (
-        UPDATE outbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING room_id
+        UPDATE outbox SET due_at = now() WHERE state = 'aside' AND awaits IN ($2, $4) RETURNING lane
+    ), after_all AS (
+        UPDATE inbox SET state = 'aside', due_at = now(), attempts = 0, waits_since = NULL, finished_at = NULL, problem = NULL
+        WHERE state = 'kept' AND awaits IN ($2, $4) AND sealed IS NOT NULL AND finished_at > now() - interval '7 days'
+        RETURNING conversation, split_part(dedupe, '|', 1) AS kind, split_part(dedupe, '|', 2) AS number_id, dedupe
+    ), notices AS (
+        DELETE FROM carried USING after_all
+        WHERE carried.number_id = after_all.number_id
+          AND carried.message_id = substr(dedupe, length(kind) + length(after_all.number_id) + 3)
     )
-    SELECT 'inbox', conversation FROM into_matrix UNION ALL SELECT 'outbox', room_id FROM into_whatsapp
+    SELECT 'inbox', conversation FROM into_matrix UNION ALL SELECT 'outbox', lane FROM into_whatsapp
+    UNION ALL SELECT 'inbox', conversation FROM after_all
 """
 # It goes on at once, and sees for itself that all of it went and what is still to be shown; what was given up needs no more.
 TOLD = """
@@ -68,13 +79,28 @@ PARTS = """
 WHOLE = f"SELECT coalesce(count(*) >= max(parts), false) FROM ({PARTS.replace('part,', 'parts,')}) AS gone"  # noqa: S608
 RELEASE = """
     UPDATE outbox SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, problem = NULL
-    WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING room_id
+    WHERE room_id = $1 AND state = 'held' AND sealed IS NOT NULL RETURNING lane
 """
 RETRY = """
     UPDATE {table} SET state = 'waiting', attempts = 0, due_at = now(), waits_since = NULL, finished_at = NULL, verdict = NULL
     WHERE id = ANY($1) AND state IN ('failed', 'kept') AND problem IS NOT NULL AND sealed IS NOT NULL RETURNING {lane}
 """
-FORGET_KEYS = "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'"
+# What is only of use for a while. What a room was told counts on its day. That a message was deleted counts as long as it may yet
+# go; that it failed, as long as it may be sent again; and how far it got is asked after when it is deleted (KEPT_DELIVERY).
+KEPT_DELIVERY = timedelta(days=365)
+OUTDATED = (
+    "DELETE FROM key_taken WHERE taken_at < now() - interval '30 days'",
+    "DELETE FROM noticed WHERE day < current_date - 7",
+    """
+    DELETE FROM withdrawn WHERE at < now() - interval '30 days' AND NOT EXISTS (
+        SELECT FROM outbox WHERE outbox.event_id = withdrawn.event_id AND state <> 'done' AND sealed IS NOT NULL)
+    """,
+    f"""
+    DELETE FROM delivery WHERE at < now() - interval '{KEPT_DELIVERY.days} days' AND NOT (state = 'failed' AND EXISTS (
+        SELECT FROM carried JOIN outbox USING (event_id)
+        WHERE carried.number_id = delivery.number_id AND carried.message_id = delivery.message_id AND outbox.sealed IS NOT NULL))
+    """,  # noqa: S608 - our own constant
+)
 FORGET = """
     UPDATE {table} SET sealed = NULL WHERE id IN (
         SELECT id FROM {table} WHERE state = 'done' AND sealed IS NOT NULL AND finished_at < now() - make_interval(days => $1)
@@ -151,7 +177,7 @@ class Relay:
         """Commit Matrix events that must go to WhatsApp; on return they are safe."""
         rows = [(column(event["event_id"]), column(event["room_id"]), self._close(event, event["event_id"])) for event in events]
         new = await self._pool.fetch(ADD_OUT, *columns(rows))
-        self._put(OUTBOX, [row["room_id"] for row in new])
+        self._put(OUTBOX, [row["lane"] for row in new])
 
     async def carried(
         self, number_id: str, message_id: str, room_id: str, event_id: str, place: tuple[int, int] = (1, 1)
@@ -222,7 +248,7 @@ class Relay:
     async def release(self, room_id: str) -> int:
         """Send what was held in a room, in its own order; returns how much that is."""
         rows = await self._pool.fetch(RELEASE, column(room_id))
-        self._put(OUTBOX, [row["room_id"] for row in rows])
+        self._put(OUTBOX, [row["lane"] for row in rows])
         return len(rows)
 
     async def held(self, room_id: str) -> int:
@@ -266,10 +292,11 @@ class Relay:
             del self._lanes[queue.table]
 
     async def forget(self, stop: asyncio.Event) -> None:
-        """Delete what was in items that are done for `keep` days, every hour, until told to stop."""
+        """Delete what was in items that are done for `keep` days, and what is outdated, every hour, until told to stop."""
         while not stop.is_set():
             try:
-                await self._pool.execute(FORGET_KEYS)
+                for statement in OUTDATED:
+                    await self._pool.execute(statement)
                 for queue in (INBOX, OUTBOX):
                     while not stop.is_set() and await self._forget(queue):
                         pass

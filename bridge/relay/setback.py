@@ -34,8 +34,19 @@ class Setback:
     alarm: bool = False
 
 
+def cause(error: Exception) -> str:
+    """What a message waits for: how long it does is counted for each apart."""
+    if isinstance(error, Held):
+        return "held"
+    if isinstance(error, NotYet):
+        return "not-yet"
+    if isinstance(error, NetworkError):
+        return "network"
+    return "homeserver" if _away(error) else "other"
+
+
 def setback(error: Exception, attempt: int, waited: float, chance: float, *, inward: bool = False) -> Setback:
-    """After the `attempt`-th failure (from 1) of a message that has been failing for `waited` seconds; `chance` is in [0, 1).
+    """After the `attempt`-th failure (from 1) of a message that has waited for the same for `waited` seconds; `chance` is in [0, 1).
 
     `inward`: it comes from WhatsApp, which has had our word that we have it: it waits as long as the homeserver is away.
     """
@@ -48,7 +59,7 @@ def setback(error: Exception, attempt: int, waited: float, chance: float, *, inw
         return Setback("waiting", PROBE, counted=False)
     if isinstance(error, NotYet):
         if waited >= NOT_YET:
-            return Setback("kept")
+            return Setback("kept", awaits=error.awaits)
         return Setback("aside" if error.awaits else "waiting", min(counted, PROBE), awaits=error.awaits)
     if isinstance(error, NetworkError):
         return _network(error, attempt, waited, max(error.after, probing), max(error.after, counted))

@@ -148,7 +148,7 @@ async def blows(stack: RunningStack, chance: random.Random) -> dict[str, int]:
         await asyncio.sleep(chance.uniform(0.3, 3.0))
         sign = b"bridge" if kind == "bridge" else b"-D"
         async with asyncio.timeout(60):  # what is killed often is started again after longer pauses: the blow is to hit what runs
-            while not (hit := await kill(stack, sign)):
+            while not (hit := await kill(stack, sign)):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         struck[kind] += hit
         await asyncio.sleep(chance.uniform(2.0, 6.0))

@@ -89,9 +89,9 @@ def browser() -> aiohttp.ClientSession:
 
 async def test_who_has_a_role_comes_in_by_the_code_flow_and_only_once(site):
     async with browser() as http:
-        answer = await clicks(http, f"{site.url}/signin/start?next=/search", "archiefmedewerker", site.url)
+        answer = await clicks(http, f"{site.url}/signin/start?next=/channels", "archiefmedewerker", site.url)
         page = await answer.text()
-        assert (answer.status, answer.url.path) == (200, "/search")
+        assert (answer.status, answer.url.path) == (200, "/channels")
         assert "Naam van archiefmedewerker" in page
         callback = None
         trace = await http.get(f"{site.url}/signin/start", allow_redirects=False)

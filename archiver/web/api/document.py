@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from archiver.web.access import shows_content
 from archiver.web.api import (  # noqa: F401 - each declares its operations
     channels,
     files,
@@ -23,9 +24,29 @@ from archiver.web.api.kinds import KINDS, ROOT
 from archiver.web.api.operation import OPERATIONS, VERSION, Operation
 from archiver.web.api.problem import CONTENT_TYPE, Problem
 from archiver.web.api.scopes import ABOUT
+from archiver.web.purpose import PURPOSE_HEADERS
 
 JsonSchema = dict[str, Any]
 REF = "#/components/schemas/{model}"
+# Asked of readers who see everything, where the organisation wants it.
+PURPOSE: tuple[JsonSchema, ...] = (
+    {
+        "name": PURPOSE_HEADERS[0],
+        "in": "header",
+        "required": False,
+        "description": "Why you read this, if your organisation asks. Written in the audit trail.",
+        "schema": {"type": "string", "minLength": 2, "maxLength": 200},
+        "example": "Archiefbeheer",
+    },
+    {
+        "name": PURPOSE_HEADERS[1],
+        "in": "header",
+        "required": False,
+        "description": "In which case, if your organisation asks.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+        "example": "2026-0017",
+    },
+)
 COMMON = ("unauthenticated", "not-yours", "scope", "no-account", "apart", "too-many", "failed", "unavailable")
 ABOUT_API = """\
 The same abilities as the pages of the archive, for programs, under the same rules: who you are decides what you see, what \
@@ -114,7 +135,8 @@ def responses(each: Operation) -> tuple[str, ...]:
     common = [name for name in COMMON if needs_role or name not in ("not-yours", "scope", "no-account", "apart")]
     writing = ["forged"] if each.method != "GET" else []
     body = ["unreadable", "too-large", "media-type"] if each.body is not None else []
-    return tuple(name for name in KINDS if name in (*common, *writing, *body, "invalid", *each.problems))
+    content = ["purpose"] if shows_content(each.method, ROOT + each.path) else []
+    return tuple(name for name in KINDS if name in (*common, *writing, *body, *content, "invalid", *each.problems))
 
 
 def _models(each: Operation) -> list[tuple[type[BaseModel], str]]:
@@ -138,6 +160,7 @@ def _operation(each: Operation, refs: Any) -> JsonSchema:
         "parameters": [
             *(_parameter(name, "path", asked) for name in each.in_path),
             *(_parameter(name, "query", asked) for name in each.in_query),
+            *(PURPOSE if shows_content(each.method, ROOT + each.path) else ()),
         ],
         "responses": {str(each.status): _good(each, refs), **_bad(each)},
     }

@@ -36,6 +36,7 @@ UNKNOWN_ACCOUNT = (
     "het WhatsApp-account van dit nummer is niet bekend. Vraag uw beheerder · "
     "the WhatsApp account of this number is not known. Ask your admin"
 )
+READ_WITHIN = 15.0  # seconds: that something was read is worth no long wait
 FRESH = 300.0  # seconds that a list of templates is good for
 PAGES = 20  # of templates: an account has 6,000 at most, and nobody chooses from more than these
 
@@ -118,7 +119,7 @@ class Cloud:
 
     async def mark_read(self, number_id: str, message_id: str) -> None:
         body = {"messaging_product": "whatsapp", "status": "read", "message_id": message_id}
-        await self.graph.request("POST", f"{number_id}/messages", number_id, body=body)
+        await self.graph.request("POST", f"{number_id}/messages", number_id, body=body, patience=READ_WITHIN)
 
     async def _account_of(self, number_id: str) -> str:
         """The account of a number, where nobody has set it: Meta names it beside the number's health (Meta: health status)."""

@@ -16,6 +16,8 @@ from bridge.network.cloud.refusals import UPLOAD_REFUSED, error, refusal
 
 MEDIA_HOSTS = frozenset({"graph.facebook.com", "lookaside.fbsbx.com"})
 UNREACHABLE = "WhatsApp is niet te bereiken · WhatsApp can't be reached"
+ANSWER = 120.0  # seconds that an answer is waited for
+SLOWEST = 125_000  # bytes a second at which a file must at least go up: 1 Mbit/s
 SILENT = "WhatsApp antwoordt niet · WhatsApp does not answer"
 
 Token = Callable[[str], str]
@@ -70,19 +72,29 @@ class Graph:
         form.add_field("messaging_product", "whatsapp")
         form.add_field("file", content, filename=media.name or "bestand", content_type=media.media_type)
         try:
-            answer = await self.request("POST", f"{number_id}/media", number_id, data=form)
+            patience = ANSWER + len(content) / SLOWEST
+            answer = await self.request("POST", f"{number_id}/media", number_id, data=form, patience=patience)
         except NetworkError as refused:
             if refused.code == 100:  # what Meta answers to a file of a type that it doesn't take
                 raise error(UPLOAD_REFUSED) from None
-            refused.unsure = False  # a file alone is no message
+            if refused.unsure:  # a file alone is no message; that it does not get through says nothing of what is not so large
+                refused.unsure, refused.scope = False, "message"
             raise
         return str(answer.get("id", ""))
 
     async def request(
-        self, method: str, path: str, number_id: str, *, body: Any = None, data: Any = None, params: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        number_id: str,
+        *,
+        body: Any = None,
+        data: Any = None,
+        params: dict[str, str] | None = None,
+        patience: float = ANSWER,
     ) -> dict[str, Any]:
-        """A request for a number; returns the answer's object. Raises NetworkError."""
-        timeout = aiohttp.ClientTimeout(total=120)
+        """A request for a number; returns the answer's object, within `patience` seconds. Raises NetworkError."""
+        timeout = aiohttp.ClientTimeout(total=patience)
         try:
             async with self._http.request(
                 method,

@@ -48,6 +48,7 @@ class Homeserver:
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: list[bytes] = field(default_factory=list)
     txns: dict[tuple[str, str], str] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)  # of state: how, and which
     made: Callable[[], Awaitable[int]] | None = None  # called when a room was made; returns the status that is answered
     moved: Callable[[str], Awaitable[int]] | None = None  # called before somebody is invited or removed; returns the same
 
@@ -110,6 +111,7 @@ class Homeserver:
                 return web.json_response({"sender": room.maker, "content": room.state["m.room.create", ""]})
             case ["state", kind, *key]:
                 place = kind, "/".join(key)
+                self.asked.append((request.method, kind))
                 if request.method == "GET":
                     there = place in room.state
                     return web.json_response(room.state.get(place, {"errcode": "M_NOT_FOUND"}), status=200 if there else 404)

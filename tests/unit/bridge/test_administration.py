@@ -17,7 +17,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bridge.listening import serving
-from bridge.network import AccountChanged, Held, NetworkError, NotUnderstood, NumberProblem
+from bridge.network import AccountChanged, Held, HistoryProgress, NetworkError, NotUnderstood, NumberProblem
 from bridge.network.cloud import Cloud
 from bridge.numbers import Numbers
 from bridge.office import assigning
@@ -25,6 +25,7 @@ from bridge.office.administration import Administration, Refusal
 from bridge.office.alarm import Alarms
 from bridge.office.answering import Desk
 from bridge.office.gate import Gate
+from bridge.office.importing import Imports
 from bridge.office.interruption import Interruptions
 from bridge.office.linked import Linked
 from bridge.office.management import Said
@@ -33,7 +34,7 @@ from bridge.office.pulse import Pulse
 from bridge.office.token_page import TokenPage
 from bridge.office.watch import Watch
 from bridge.portal.portal import Portals
-from bridge.relay.relay import Relay
+from bridge.relay.relay import Relay, untold
 from bridge.sealing import Seal
 from bridge.settings import Bridge
 from tests.unit.bridge.simulated import NUMBER, SECRET, TOKEN, VERIFY, Sim, free_port
@@ -64,6 +65,7 @@ class Bureau:
     http: aiohttp.ClientSession
     api: str
     sim: Sim
+    imports: Imports
 
     async def say(self, text: str, sender: str = ADMIN, language: str = "nl") -> str:
         reply = await self.desk.answer(Said("$1", "!r", sender, text, language))
@@ -121,18 +123,18 @@ async def bureau(bridge_url: str, sim: Sim) -> AsyncIterator[Bureau]:
         behind: list[int] = []
 
         office = Administration(settings, pool, seal, numbers, interruptions, alarms, watch, graph, relay, seat)
-        desk = Desk(settings, pool, office)
+        desk, imports = Desk(settings, pool, office), Imports(pool, numbers)
         gate = Gate(numbers, Portals(settings, pool, numbers, SimpleNamespace(bot=None)), relay, pulse)  # type: ignore[arg-type]
         await assigning.take_over(pool, settings.numbers, "")
         await numbers.load(pool, seal)
         app = web.Application()
-        app.add_routes(Provisioning(settings, office).routes())
+        app.add_routes(Provisioning(settings, office, imports).routes())
         app.add_routes(TokenPage(pool, office).routes())
         app.add_routes(Linked(settings, interruptions).routes())
         port = free_port()
         await stack.enter_async_context(serving(app, "127.0.0.1", port, patience=5))
         parts = settings, pool, seal, numbers, relay, pulse, interruptions, alarms, watch, office, desk, gate, seats, behind, http
-        yield Bureau(*parts, f"http://127.0.0.1:{port}", sim)
+        yield Bureau(*parts, f"http://127.0.0.1:{port}", sim, imports)
 
 
 # Numbers, accounts and their people.
@@ -170,7 +172,7 @@ async def test_a_number_given_to_another_official_gets_new_rooms_and_the_old_one
         return "done"
 
     with pytest.raises(NotUnderstood, match="not yours"):
-        await bureau.gate.outward(carry)({"room_id": "!oud", "sender": MINISTER, "event_id": "$1"})
+        await bureau.gate.outward(carry, untold)({"room_id": "!oud", "sender": MINISTER, "event_id": "$1"})
 
 
 async def test_a_second_account_is_connected_with_its_own_token_which_is_nowhere_in_clear(bureau: Bureau):
@@ -303,9 +305,19 @@ async def test_a_pause_is_a_dated_interruption_and_holds_what_comes_in(bureau: B
     with pytest.raises(Held):
         await bureau.gate.inward(carry)(change)
     await bureau.pool.execute("INSERT INTO portal VALUES ('!een', $1, '316', true)", NUMBER)
-    with pytest.raises(NetworkError, match="paused") as refused:
-        await bureau.gate.outward(carry)({"room_id": "!een", "sender": MINISTER, "event_id": "$1"})
-    assert refused.value.final
+    waiting: list[dict[str, Any]] = []
+
+    async def waits(event: dict[str, Any]) -> None:
+        waiting.append(event)
+
+    outward = bureau.gate.outward(carry, waits)
+    said = {"type": "m.room.message", "room_id": "!een", "sender": MINISTER, "event_id": "$1"}
+    with pytest.raises(Held):
+        await outward(said)
+    assert waiting == [said]
+    with pytest.raises(NotUnderstood):
+        await outward(said | {"sender": OTHER})
+    assert await outward(said | {"type": "nl.griffier.read"}) == "kept"
     [one] = await bureau.interruptions.open()
     assert (one.cause, one.number_id, one.official) == ("paused", NUMBER, MINISTER)
     assert before <= one.began_at <= datetime.now(UTC)
@@ -587,6 +599,9 @@ async def test_the_api_does_what_the_commands_do(bureau: Bureau):
     assert (await bureau.ask(f"/numbers/777/colleagues/{MINISTER}", method="PUT"))["colleagues"] == [MINISTER]
     assert (await bureau.ask(f"/numbers/777/colleagues/{MINISTER}", method="DELETE"))["colleagues"] == []
     assert (await bureau.ask("/numbers/777/test", {}))["good"]
+    await bureau.imports.note(HistoryProgress("777", 1, 3, 40))
+    [phase] = (await bureau.ask("/numbers/777/history"))["phases"]
+    assert (phase["phase"], phase["percent"]) == (1, 40)
     assert [row["role"] for row in (await bureau.ask("/numbers/777/assignments"))["assignments"]] == ["colleague", "official"]
     assert [one["cause"] for one in (await bureau.ask("/interruptions"))["interruptions"]] == ["paused"]
     health = await bureau.ask("/health")
@@ -609,7 +624,7 @@ async def test_the_api_says_where_its_input_is_wrong_and_repeats_nothing_of_it(b
 async def test_the_api_describes_every_operation(bureau: Bureau):
     described = await bureau.ask("/openapi.json")
     operations = {(path, method) for path, methods in described["paths"].items() for method in methods}
-    assert len(operations) == 17
+    assert len(operations) == 18
     text = json.dumps(described)
     for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert reference in described["components"]["schemas"]

@@ -99,7 +99,7 @@ class Half:
         """The number is another official's from now on."""
         async with self.pool.acquire() as connection, connection.transaction():
             await assigning.give(connection, number, official, "test")
-            await connection.execute(assigning.CLOSE_PORTALS, number)
+            await assigning.close(connection, number)
         await self.numbers.load(self.pool, self.seal)
 
     @property
@@ -301,7 +301,20 @@ async def test_an_official_who_leaves_is_asked_back_once_a_day_and_that_is_said(
 
 async def test_nobody_but_the_bridge_invites_to_a_conversation(half):
     await half.text("31611", "een")
-    assert half.rooms[0].state["m.room.power_levels", ""]["invite"] == 50
+    [room] = half.rooms
+    power = room.state["m.room.power_levels", ""]
+    assert power["invite"] == 50
+    half.portals.seating._reserved.clear()
+    for before in ({name: level for name, level in power.items() if name != "invite"}, power | {"invite": 0}):
+        room.state["m.room.power_levels", ""] = before  # as rooms were made once
+        half.portals.seating._reserved.clear()
+        await half.portals.seating.bring("!0:x")
+        assert room.state["m.room.power_levels", ""] == power
+    asked = len(half.matrix.asked)
+    await half.portals.seating.bring("!0:x")
+    half.portals.seating._reserved.clear()
+    await half.portals.seating.bring("!0:x")
+    assert ("PUT", "m.room.power_levels") not in half.matrix.asked[asked:]
 
 
 async def test_a_name_is_followed_and_one_officials_name_for_somebody_is_not_anothers(half):

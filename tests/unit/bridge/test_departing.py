@@ -21,12 +21,18 @@ from bridge.departing.departing import Departing
 from bridge.departing.holding import Holding
 from bridge.departing.notices import Notices
 from bridge.departing.opening import Opening
+from bridge.departing.outsiders import Outsiders
 from bridge.departing.own import Own
 from bridge.departing.receipts import STATUS, Reading, Receipts
 from bridge.departing.templates import Offers
 from bridge.departing.window import Window
 from bridge.network import Incoming, Receipt
 from bridge.network.cloud import Cloud
+from bridge.network.cloud.pace import Pace as Sending
+from bridge.office import assigning
+from bridge.office.administration import DUE_OUT
+from bridge.office.gate import Gate
+from bridge.office.pulse import Pulse
 from bridge.portal.portal import Portal
 from bridge.relay.relay import OUTBOX, Pace, Relay
 from bridge.sealing import Seal
@@ -66,6 +72,9 @@ class Matrix:
     async def download_media(self, url: str) -> bytes:
         return self.files[url]
 
+    def is_ours(self, user_id: str) -> bool:
+        return user_id in (BOT, GHOST)
+
     @property
     def notices(self) -> list[str]:
         return [content["body"] for kind, content in self.said.values() if kind == "m.room.message"]
@@ -94,6 +103,8 @@ class Bridge:
     holding: Holding
     reading: Reading
     own: Own
+    outsiders: Outsiders
+    numbers: SimpleNamespace
     problems: list[int] = field(default_factory=list)
     taken: int = 0
     count: int = 0
@@ -159,12 +170,18 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
         receipts = Receipts(pool, matrix, relay, cloud, notices, holding, window, ghost)  # type: ignore[arg-type]
         reading = Reading(pool, cloud, matrix)  # type: ignore[arg-type]
         own = Own(relay, matrix, puppets=False)  # type: ignore[arg-type]
-        numbers = SimpleNamespace(officials=lambda _: {MINISTER}, once_officials=lambda _: set(), display=lambda _: "+31 97")
+        numbers = SimpleNamespace(
+            officials=lambda _: {MINISTER},
+            once_officials=lambda _: set(),
+            display=lambda _: "+31 97",
+            paused=lambda _: False,
+        )
+        outsiders = Outsiders(numbers, matrix, Opening(matrix, matrix), notices)  # type: ignore[arg-type]
         departing = Departing(
             pool, numbers, matrix, matrix, relay, cloud, Opening(matrix, matrix),  # type: ignore[arg-type]
-            window, notices, offers, holding, receipts, reading, own,
+            window, notices, offers, holding, receipts, reading, own, outsiders,
         )  # fmt: skip
-        made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading, own)
+        made = Bridge(pool, sim, matrix, relay, cloud, departing, receipts, holding, reading, own, outsiders, numbers)
 
         async def note(number_id: str, code: int, text: str) -> None:
             made.problems.append(code)
@@ -173,7 +190,9 @@ async def bridge(bridge_url: str, sim: Sim) -> AsyncIterator[Bridge]:
         await sim.contact()
         await made.webhooks()
         stop = asyncio.Event()
-        task = asyncio.create_task(relay.run(OUTBOX, departing.carry, departing.not_sent, stop))
+        gate = Gate(numbers, matrix, relay, Pulse())  # type: ignore[arg-type]
+        sends = gate.outward(departing.carry, departing.waits)
+        task = asyncio.create_task(relay.run(OUTBOX, sends, departing.not_sent, stop))
         yield made
         stop.set()
         await asyncio.wait_for(task, 8)
@@ -602,6 +621,138 @@ async def test_what_the_official_has_read_is_told_once_up_to_the_newest(bridge):
         await seen(message_id)
     marked = await bridge.sim.ask("/sim/marked")
     assert [one["message_id"] for one in marked] == [new]
+
+
+async def test_somebody_who_does_not_speak_for_the_number_is_told_once_a_day_that_it_is_not_sent(bridge):
+    def said(event_id: str, sender: str, msgtype: str = "m.text", **more: Any) -> dict[str, Any]:
+        content = {"msgtype": msgtype, "body": "hoi"}
+        return {"type": "m.room.message", "event_id": event_id, "room_id": ROOM, "sender": sender, "content": content, **more}
+
+    async def brought(*events: dict[str, Any]) -> None:
+        items = [item for item in bridge.outsiders.told(events) if await bridge.departing.wanted(item)]
+        if items:
+            await bridge.relay.take_out(items)
+        await bridge.settled()
+
+    await brought(said("$1", "@archief:x", "m.notice"), said("$2", GHOST), said("$3", BOT), said("$4", MINISTER))
+    await brought(said("$5", "@buur:x", room_id="!elders:x"), said("$6", "@buur:x", state_key=""))
+    assert bridge.matrix.notices == []
+    await brought(said("$7", "@buur:x"), said("$8", "@buur:x"))
+    await brought(said("$9", "@buur:x"), said("$10", "@neef:x"))
+    first, second = bridge.matrix.notices
+    assert first.startswith("Wat @buur:x hier schrijft gaat niet naar WhatsApp")
+    assert second.startswith("Wat @neef:x hier schrijft")
+    [about] = [content["m.relates_to"] for _, content in bridge.matrix.said.values() if "@buur" in content.get("body", "")]
+    assert about == {"m.in_reply_to": {"event_id": "$7"}}
+    assert await bridge.sent() == []
+    forged = {"type": "nl.griffier.outsider", "event_id": "$11", "room_id": ROOM, "sender": "@kwaad:x", "content": {}}
+    assert not await bridge.departing.wanted(forged)
+    assert (await bridge.relay.counts())["out_failed"] == 0
+
+
+async def test_what_is_said_while_the_number_is_paused_waits_and_goes_in_order_and_the_room_is_told_once(bridge):
+    async def said(event_id: str, **event: Any) -> None:
+        event |= {"type": event.get("type", "m.room.message"), "event_id": event_id, "room_id": ROOM, "sender": MINISTER}
+        assert await bridge.departing.wanted(event)
+        await bridge.relay.take_out([event])
+        await asyncio.sleep(0.1)
+
+    bridge.numbers.paused = lambda _: True
+    texts = ["toch niet", "een", "twee", "drie"]
+    for n, text in enumerate(texts):
+        await said(f"$p{n}", content={"msgtype": "m.text", "body": text})
+    await said("$weg", type="m.room.redaction", content={"redacts": "$p0"})
+    assert await bridge.sent() == []
+    [notice] = bridge.matrix.notices
+    assert notice.startswith("Het nummer is gepauzeerd. Wat u hier schrijft wacht")
+    bridge.numbers.paused = lambda _: False
+    await bridge.pool.execute(DUE_OUT, NUMBER)  # as resuming does
+    async with asyncio.timeout(10):
+        while len(await bridge.sent()) < 3:
+            await asyncio.sleep(0.1)
+    assert [item["text"]["body"] for item in await bridge.sent()] == texts[1:]
+    assert bridge.matrix.told_of("$p0") == ["stayed"]
+
+
+async def test_what_waited_for_an_answer_when_the_number_is_given_away_is_told_not_to_have_gone(bridge):
+    await close(bridge)
+    event_id = await bridge.text("nog te versturen")
+    assert await bridge.state(event_id) == "held"
+    async with bridge.pool.acquire() as connection:
+        await assigning.close(connection, NUMBER)
+    async with asyncio.timeout(10):
+        while await bridge.state(event_id) != "kept":
+            await asyncio.sleep(0.05)
+    assert bridge.matrix.notices[-1].startswith("Dit bericht is niet bij WhatsApp aangekomen: het wachtte op een antwoord")
+    assert bridge.matrix.told_of(event_id)[-1] == "failed"
+    assert await bridge.sent() == []
+
+
+async def test_that_something_was_read_can_not_be_told_now_and_no_message_waits_for_it(bridge):
+    await bridge.sim.ask("/sim/faults", {"on": "read", "how": "hang", "seconds": 2})
+    message_id = await bridge.sim.contact("een")
+    await bridge.webhooks()
+    receipt = {"type": "m.receipt", "room_id": ROOM, "content": {f"${message_id[-12:]}": {"m.read": {MINISTER: {}}}}}
+    [item] = bridge.reading.told([receipt])
+    await bridge.relay.take_out([item])
+    said = {"type": "m.room.message", "event_id": "$door", "room_id": ROOM, "sender": MINISTER}
+    await bridge.relay.take_out([said | {"content": {"msgtype": "m.text", "body": "gaat gewoon door"}}])
+    async with asyncio.timeout(1.5):
+        while await bridge.state("$door") != "done":
+            await asyncio.sleep(0.02)
+    assert await bridge.sim.ask("/sim/marked") == []
+    async with asyncio.timeout(10):
+        while not await bridge.sim.ask("/sim/marked"):
+            await asyncio.sleep(0.1)
+    assert [one["message_id"] for one in await bridge.sim.ask("/sim/marked")] == [message_id]
+    assert bridge.matrix.notices == []
+
+
+async def test_that_something_was_read_is_given_up_after_a_while_without_a_word_or_an_alarm(bridge, monkeypatch):
+    monkeypatch.setattr("bridge.departing.receipts.PATIENCE", 0)
+    await bridge.sim.ask("/sim/faults", {"on": "read", "how": "close"})
+    message_id = await bridge.sim.contact("een")
+    await bridge.webhooks()
+    receipt = {"type": "m.receipt", "room_id": ROOM, "content": {f"${message_id[-12:]}": {"m.read": {MINISTER: {}}}}}
+    await bridge.relay.take_out(bridge.reading.told([receipt]))
+    await bridge.settled()
+    assert (await bridge.relay.counts())["out_failed"] == 0
+    assert bridge.matrix.notices == []
+
+
+async def test_a_file_that_does_not_get_through_costs_attempts_of_its_own_and_holds_no_other_conversation_up(bridge):
+    bridge.matrix.files["mxc://x/a"] = JPEG
+    await bridge.sim.ask("/sim/faults", {"on": "upload", "how": "close"})
+    event_id = await bridge.say({"msgtype": "m.image", "body": "gevel.jpg", "url": "mxc://x/a"})
+    async with asyncio.timeout(10):
+        while await bridge.state(event_id) != "done":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    row = await bridge.pool.fetchrow("SELECT attempts, problem FROM outbox WHERE event_id = $1", event_id)
+    assert row["attempts"] == 1
+    [sent] = await bridge.sent()
+    assert sent["type"] == "image"
+
+
+async def test_a_numbers_limit_holds_over_all_its_conversations(bridge):
+    await bridge.sim.ask("/sim/knobs", {"throughput": 20, "receipts": "none"})
+    bridge.cloud._pace = Sending(lambda _: 20.0)
+    for other in range(8):
+        await bridge.pool.execute(
+            "INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, $2, $3, true)",
+            f"!{other}",
+            NUMBER,
+            f"3160000020{other}",
+        )
+    events = [
+        {"type": "m.room.message", "event_id": f"$v{n}", "room_id": f"!{n % 8}", "sender": MINISTER,
+         "content": {"msgtype": "m.text", "body": str(n)}}
+        for n in range(56)
+    ]  # fmt: skip
+    await bridge.relay.take_out(events)
+    async with asyncio.timeout(15):
+        while len(await bridge.sent()) < 56:
+            await asyncio.sleep(0.1)
+    assert await bridge.pool.fetchval("SELECT count(*) FROM outbox WHERE attempts > 0 OR problem IS NOT NULL") == 0
 
 
 async def test_who_is_known_by_a_user_id_only_is_written_to(bridge):

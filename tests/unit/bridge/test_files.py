@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.arriving import missing
+from bridge.arriving import fetching, missing
 from bridge.arriving.address_book import AddressBook
 from bridge.arriving.fetching import Files
 from bridge.arriving.measures import info
@@ -149,6 +149,61 @@ async def test_that_whatsapp_is_away_uses_up_no_attempts_and_history_waits_for_w
             await asyncio.sleep(0.02)
     assert (await late.of("106", "wamid.1")).attempts == 0
     assert (await late.of("106", "wamid.2")).sealed is None
+
+
+@pytest.mark.postgres
+async def test_that_the_homeserver_does_not_take_a_file_uses_up_none_of_the_attempts_at_fetching_it(pool, monkeypatch):
+    monkeypatch.setattr(missing, "EVERY", 0.02)
+    monkeypatch.setattr(missing, "TROUBLES", 15)
+    late, lasts = MissingFiles(pool, SEAL), []
+
+    async def work(change: dict[str, Any], what: Missing, last: bool) -> None:
+        lasts.append(last)
+        raise ConnectionRefusedError
+
+    await late.add("106", "wamid.1", ("!kamer:x", "$een"), {"x": 1})
+    async with running(lambda stop: late.run(work, stop)):
+        while await late.of("106", "wamid.1") is not None:
+            await pool.execute("UPDATE missing_file SET due_at = now()")
+            await asyncio.sleep(0.02)
+    assert lasts == [False] * 16  # more than the attempts at fetching, of which none is the last
+
+
+@pytest.mark.postgres
+async def test_a_file_that_could_not_be_fetched_ahead_is_tried_again_while_its_message_waits(pool, monkeypatch):
+    for name in ("EVERY", "AGAIN"):
+        monkeypatch.setattr(fetching, name, 0.05)
+    network = Slow()
+    network.refuses = True
+    relay, files = Relay(pool, SEAL), Files(pool, SEAL, network)
+    await relay.take_in([image(1)])
+    await pool.execute("UPDATE inbox SET arrived_at = now() - interval '1 minute'")
+    async with running(files.ahead), asyncio.timeout(10):
+        while len(network.asked) < 2:
+            await asyncio.sleep(0.02)
+        network.refuses = False
+        while not await pool.fetchval("SELECT count(*) FROM fetched_file"):
+            await asyncio.sleep(0.02)
+        asked = len(network.asked)
+        await asyncio.sleep(0.3)
+    assert len(network.asked) == asked  # and then no more
+
+
+@pytest.mark.postgres
+async def test_a_kept_file_goes_after_a_month_but_not_while_its_message_waits(pool, monkeypatch):
+    network = Slow()
+    relay, files = Relay(pool, SEAL), Files(pool, SEAL, network)
+    await relay.take_in([image(1), image(2)])
+    await pool.execute("UPDATE inbox SET arrived_at = now() - interval '40 days'")
+    async with running(files.ahead), asyncio.timeout(10):
+        while await pool.fetchval("SELECT count(*) FROM fetched_file") < 2:
+            await asyncio.sleep(0.02)
+    await pool.execute("UPDATE fetched_file SET fetched_at = now() - interval '31 days'")
+    await pool.execute("UPDATE inbox SET state = 'failed' WHERE dedupe LIKE '%wamid.2'")
+    async with running(Files(pool, SEAL, network).ahead), asyncio.timeout(10):
+        while await pool.fetchval("SELECT count(*) FROM fetched_file") > 1:
+            await asyncio.sleep(0.02)
+    assert await pool.fetch("SELECT media_id FROM fetched_file") == [("1",)]
 
 
 @pytest.mark.postgres

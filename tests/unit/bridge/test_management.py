@@ -11,9 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mautrix.errors import MatrixRequestError
 
-from bridge.network import NotYet
+from bridge.network import HistoryProgress, NotYet
 from bridge.numbers import Numbers
 from bridge.office.alarm import Alarms
+from bridge.office.importing import Imports
 from bridge.office.interruption import Interruptions
 from bridge.office.management import Management, Reply, Said
 from bridge.sealing import Seal
@@ -56,7 +57,8 @@ async def opened(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture
 async def room(bridge_url: str) -> AsyncIterator[tuple[Management, Bot, asyncpg.Pool]]:
-    settings, bot = Bridge(server_name="rijk", admins=[ADMIN], encryption=False), Bot()
+    numbers = [{"id": "106", "display_phone_number": "+31 97", "official": "@minister:rijk"}]
+    settings, bot = Bridge(server_name="rijk", admins=[ADMIN], encryption=False, numbers=numbers), Bot()
 
     async def send(sender: Bot, room_id: str, content: dict[str, Any], txn: str) -> str:
         return await sender.send(room_id, "m.room.message", content, txn)
@@ -70,7 +72,8 @@ async def room(bridge_url: str) -> AsyncIterator[tuple[Management, Bot, asyncpg.
         numbers = Numbers(settings)
         seal = Seal(AESGCM(b"\1" * 32))
         opening: Any = SimpleNamespace(opened=opened)
-        yield Management(settings, pool, seal, accounts, portals, opening, Interruptions(pool, numbers), Alarms(pool)), bot, pool
+        told = Interruptions(pool, numbers), Alarms(pool), Imports(pool, numbers)
+        yield Management(settings, pool, seal, accounts, portals, opening, *told), bot, pool
 
 
 def invite(sender: str) -> dict[str, Any]:
@@ -169,3 +172,24 @@ async def test_what_cannot_be_read_is_said_so_after_a_while(room):
     assert room_id == "!chat"
     assert "Stuur het opnieuw" in told
     assert not await management._one(echo)
+
+
+async def test_how_far_the_history_is_is_told_once_for_each_phase_and_once_at_the_end(room):
+    management, bot, pool = room
+    for phase, percent in ((0, 12), (0, 33), (0, 12), (1, 40), (1, 50), (2, 99), (2, 100), (2, 100)):
+        assert await management._imports.note(HistoryProgress("106", phase, 1, percent)) == "done"
+        await management._tell()
+    assert await management._imports.note(HistoryProgress("999", 0, 1, 5)) == "kept"
+    await management._tell()
+    told = [body.partition(" · ")[0] for _, body in bot.said]
+    assert told == [
+        "📜 +31 97: WhatsApp vertelt de geschiedenis, de laatste dag (12%).",
+        "📜 +31 97: WhatsApp vertelt de geschiedenis, tot 90 dagen terug (40%).",
+        "📜 +31 97: WhatsApp vertelt de geschiedenis, tot 180 dagen terug (99%).",
+        "📜 +31 97: WhatsApp heeft de hele geschiedenis verteld.",
+    ]
+    assert [(phase.phase, phase.percent) for phase in await management._imports.of("106")] == [(0, 33), (1, 50), (2, 100)]
+    await pool.execute("UPDATE history_import SET at = now() - interval '8 days'")
+    await management._imports.note(HistoryProgress("106", 0, 1, 5))  # connected anew
+    await management._tell()
+    assert len(bot.said) == 5

@@ -204,6 +204,64 @@ async def test_what_waits_for_a_message_that_never_comes_is_told_in_the_end_and_
     assert not other.alarms
 
 
+async def test_what_was_told_of_because_its_message_had_not_come_follows_it_for_a_week(relay, monkeypatch):
+    monkeypatch.setattr("bridge.relay.lanes.POLL", 0.2)
+    monkeypatch.setattr("bridge.relay.setback.NOT_YET", 0.1)
+    messages: set[str] = set()
+
+    async def work(change):
+        if await relay.event_of("31", change["text"]):
+            return "done"
+        if (target := change.get("target")) and target not in messages:
+            raise NotYet("nog niet", awaits=target)
+        messages.add(change["text"])
+        await relay.carried("31", change["text"], "!a", f"${change['text']}")
+        return "done"
+
+    async def notice(change, reason):
+        other.told.append((change["text"], reason))
+        await relay.carried("31", change["text"], "!a", "$melding")
+
+    early = [
+        (f"message|31|{text}", "31|c", {"text": text, "target": target}) for text, target in (("net", "ruw"), ("oud", "weg"))
+    ]
+    async with running(relay, work) as other:
+        other.give_up = notice
+        await relay.take_in(early)
+        await other.until(lambda: len(other.told) == 2 and not relay._lanes["inbox"]._busy)
+        assert await relay.event_of("31", "net") == "$melding"
+        await relay._pool.execute("UPDATE inbox SET finished_at = now() - interval '8 days' WHERE dedupe = 'message|31|oud'")
+        assert (await relay.counts())["in_not_understood"] == 0  # its room has been told
+        await relay.take_in([change("ruw"), change("weg")])
+        await other.until(lambda: other.carried == ["ruw", "net", "weg"])
+        assert await relay.event_of("31", "net") == "$net"
+        assert await relay.event_of("31", "oud") == "$melding"  # after a week it is over
+    assert await states(relay) == {"done": 3, "kept": 1}
+
+
+async def test_the_time_of_an_outage_is_not_held_against_what_then_waits_for_its_message(relay):
+    away = True
+
+    async def work(change):
+        if away:
+            raise ConnectionRefusedError
+        raise NotYet("nog niet", awaits="ooit")
+
+    async with running(relay, work) as other:
+        await relay.take_in([change("bewerking")])
+        await other.until(lambda: other.relay._lanes["inbox"]._paused)
+        await relay._pool.execute("UPDATE inbox SET waits_since = now() - interval '3 hours'")
+        away = False
+        async with asyncio.timeout(10):
+            while await states(relay) != {"aside": 1}:
+                await asyncio.sleep(0.05)
+    assert await relay._pool.fetchval("SELECT waits_since > now() - interval '1 minute' FROM inbox")
+    await relay._pool.execute("UPDATE inbox SET waits_since = now() - interval '3 hours', due_at = now()")
+    async with running(relay, work) as other:  # the bridge was away meanwhile
+        await asyncio.sleep(0.5)
+    assert (other.told, await states(relay)) == ([], {"aside": 1})
+
+
 async def test_a_message_that_always_fails_is_set_aside_with_an_alarm_kept_sealed_and_can_be_tried_again(relay, monkeypatch):
     monkeypatch.setattr("bridge.relay.setback.TRIES", 3)
     broken = True
@@ -467,6 +525,28 @@ async def test_what_is_done_is_forgotten_after_a_while_and_still_comes_only_once
         await relay.take_in([change("oud")])
         await asyncio.sleep(0.1)
         assert other.carried == ["oud", "nieuw"]
+
+
+async def test_what_is_only_of_use_for_a_while_is_cleaned_and_what_may_yet_be_needed_is_not(relay):
+    await relay._pool.execute("""
+        INSERT INTO noticed VALUES ('!a', 'oud', current_date - 8), ('!a', 'nieuw', current_date);
+        INSERT INTO withdrawn VALUES ('$oud', now() - interval '31 days'), ('$wacht', now() - interval '31 days'), ('$nieuw', now());
+        INSERT INTO outbox (event_id, room_id, sealed, state) VALUES ('$wacht', '!a', 'x', 'waiting'), ('$mislukt', '!a', 'x', 'failed');
+        INSERT INTO carried (number_id, message_id, room_id, event_id) VALUES ('31', 'mislukt', '!a', '$mislukt');
+        INSERT INTO delivery VALUES ('31', 'oud', 'c', 'read', now() - interval '400 days'), ('31', 'jong', 'c', 'read', now()),
+            ('31', 'mislukt', 'c', 'failed', now() - interval '400 days'), ('31', 'vergeten', 'c', 'failed', now() - interval '400 days');
+    """)
+    stop = asyncio.Event()
+    task = asyncio.create_task(relay.forget(stop))
+    async with asyncio.timeout(5):
+        while await relay._pool.fetchval("SELECT count(*) FROM delivery") == 4:
+            await asyncio.sleep(0.02)
+    stop.set()
+    await task
+    left = await relay._pool.fetch(
+        "SELECT kind FROM noticed UNION SELECT event_id FROM withdrawn UNION SELECT message_id FROM delivery"
+    )
+    assert {row["kind"] for row in left} == {"nieuw", "$wacht", "$nieuw", "jong", "mislukt"}
 
 
 async def test_a_character_that_postgres_has_not_sets_one_message_aside_and_stops_nothing_else(relay):

@@ -156,13 +156,13 @@ def test_a_number_never_goes_faster_than_it_may_and_keeps_its_order(calls):
         due.append(now[0] + pace.wait("106", contact))
     assert due == sorted(due) or len({contact for contact, _ in calls}) > 1
     for start in range(len(due)):
-        assert sum(due[start] <= moment < due[start] + 0.999 for moment in due) <= 41
+        assert sum(due[start] <= moment < due[start] + 0.999 for moment in due) <= 20
 
 
 def test_one_person_gets_a_burst_and_then_one_every_six_seconds():
-    pace = Pace(lambda _: 1000.0, lambda: 0.0)
+    pace = Pace(lambda _: 1e9, lambda: 0.0)
     waits = [pace.wait("106", "316") for _ in range(PAIR_BURST + 2)]
-    assert waits[PAIR_BURST - 1] == 0
+    assert waits[PAIR_BURST - 1] == pytest.approx(0, abs=1e-6)
     assert waits[PAIR_BURST:] == pytest.approx([6.0, 12.0])
 
 

@@ -13,22 +13,32 @@ from yarl import URL
 from archiver.db import tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.settings import Settings
-from archiver.web import access, sessions
+from archiver.web import access, purpose, sessions
 from archiver.web.app import application
 from archiver.web.context import Archive
+from archiver.web.purpose import Purpose
 from archiver.web.roles import Role
 from archiver.web.sessions import SignedIn, form_token
 from tests.unit import conftest
 
+WHY = Purpose("Archiefbeheer", "2026-0017")
+
 
 async def session_of(
-    archive: conftest.Archive, *roles: Role | str, person: str = "archivaris", matrix_id: str | None = None, **more: Any
+    archive: conftest.Archive,
+    *roles: Role | str,
+    person: str = "archivaris",
+    matrix_id: str | None = None,
+    why: Purpose | None = WHY,
+    **more: Any,
 ) -> str:
-    """The cookie of a new session."""
+    """The cookie of a new session, in which a purpose has been stated."""
     told = {"issuer": "https://sso.x", "subject": person, "sid": None, "name": person} | more
     who = SignedIn(person=person, matrix_id=matrix_id, roles=frozenset(map(Role, roles)), **told)
     async with tenant_tx(archive.pool, 1) as tx:
-        token, _ = await sessions.start(tx, archive.vault, who, Settings().web)
+        token, session = await sessions.start(tx, archive.vault, who, Settings().web)
+        if why is not None:
+            await tx.execute(purpose.KEEP, 1, session.session_id, why.text, why.case_number, 60)
     return token
 
 

@@ -59,6 +59,7 @@ def test_every_text_has_its_translation_in_one_place_and_says_the_same():
         (PAGE.replace("}} rooms", "}} chats"), GOOD, "the plural of '%(count)s room' is another"),
         (PAGE + "<p>Bare words</p>", GOOD, "page.html:2: 'Bare words' is shown without translation"),
         (PAGE + "\n<p title='Bare'></p>", GOOD, "page.html:3: 'Bare' is shown without translation"),
+        (PAGE + "{# Words {{ x }} #}<{{ 'a' if n else 'b' }} class='no words'></{{ n }}>", GOOD, ""),
         (PAGE + "{{ say('room') }}", GOOD, "say('…') has no texts any more"),
     ],
 )  # fmt: skip

@@ -15,13 +15,13 @@ from tests.unit.web.test_sign_in import Site, serving
 
 pytestmark = [pytest.mark.postgres, pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")]
 
-READER = {"Gesprekken", "Kanalen", "Zoeken"}
+READER = {"Gesprekken", "Kanalen", "Zoeken", "Exports"}
 MENUS = {
     "archivaris": READER,
     "adviseur": READER,
     "inspecteur": READER,
     "minister": {"Gesprekken", "Zoeken"},
-    "beheer": {"Toestand", "Kanalen", "Personen en rollen"},
+    "beheer": {"Toestand", "Kanalen", "Personen en rollen", "Leesdoelen"},
     "auditor": {"Auditspoor"},
 }
 TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
@@ -69,6 +69,12 @@ async def test_somebody_signs_in_by_a_click_sees_what_is_theirs_and_signs_out(ta
         await sign_in(tab, web, person)
         links = await tab.run("[...document.querySelectorAll('nav a')].map(a => [a.innerText, a.getAttribute('href')])")
         assert {name for name, _ in links} == MENUS[person]
+        if person in ("archivaris", "adviseur", "inspecteur"):  # what others said opens once they say why
+            assert talk.word not in await tab.run("document.querySelector('main').innerText")
+            await tab.run("document.querySelector('#purpose').selectedIndex = 1")
+            await tab.run("document.querySelector('main form').requestSubmit()")
+            await tab.until("location.pathname === '/search' && document.readyState === 'complete'")
+            assert "Leesdoel: Woo-verzoek" in await tab.run("document.body.innerText")
         text = await tab.run("document.querySelector('main').innerText")
         assert (f"{talk.word} voor @minister" in text) == (person in ("archivaris", "adviseur", "inspecteur", "minister"))
         assert (f"{talk.word} voor @ander" in text) == (person in ("archivaris", "adviseur", "inspecteur"))

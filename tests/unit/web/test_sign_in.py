@@ -131,7 +131,7 @@ async def test_each_person_of_the_demo_comes_in_where_their_work_is(site, each):
 
 
 async def test_they_go_on_to_the_page_they_wanted_and_never_to_another_site(site):
-    assert (await site.sign_in(site.browser(), "archivaris", next="/search?q=x")).url.path_qs == "/search?q=x"
+    assert (await site.sign_in(site.browser(), "archivaris", next="/channels?q=x")).url.path_qs == "/channels?q=x"
     for elsewhere in ("https://kwaad.example/", "//kwaad.example", "/\\kwaad.example", "javascript:alert(1)", "/x\ny"):
         assert (await site.sign_in(site.browser(), "archivaris", next=elsewhere)).url.path_qs == "/"
 
@@ -280,8 +280,8 @@ async def test_the_provider_ends_sessions_by_its_own_token_once(site):
 async def test_sessions_end_by_rest_by_age_and_by_an_admin(site):
     http = site.browser()
     await site.sign_in(http, "archivaris")
-    page = f"{site.url}/search"
-    assert (await http.get(page)).url.path == "/search"
+    page = f"{site.url}/channels"
+    assert (await http.get(page)).url.path == "/channels"
     for column, minutes in (("seen_at", 31), ("started_at", 481)):
         async with site.archive.pool.acquire() as connection:
             await connection.execute(
@@ -289,7 +289,7 @@ async def test_sessions_end_by_rest_by_age_and_by_an_admin(site):
             )
         assert (await http.get(page)).url.path == "/signin"
         await site.sign_in(http, "archivaris")
-        assert (await http.get(page)).url.path == "/search"
+        assert (await http.get(page)).url.path == "/channels"
     async with site.archive.pool.acquire() as connection:
         await connection.execute("DELETE FROM web_session WHERE person = 'archivaris'")
     assert (await http.get(page)).url.path == "/signin"

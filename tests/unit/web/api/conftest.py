@@ -18,8 +18,10 @@ from archiver.web.api import tokens
 from archiver.web.api.scopes import FOR, Scope
 from archiver.web.roles import Role
 from tests.unit import conftest
-from tests.unit.web.signed_in import served, session_of
+from tests.unit.web.signed_in import WHY, served, session_of
 from tests.unit.web.test_membership import Room
+
+PURPOSE = {"Griffier-Purpose": WHY.text, "Griffier-Case-Number": WHY.case_number or ""}
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Program:
         return answer.status, await answer.json(content_type=None) if answer.content_length else None
 
     async def send(self, path: str, method: str = "GET", **more: Any) -> Any:
-        headers = {"Authorization": f"Bearer {self.token}", "Accept-Language": "en", **more.pop("headers", {})}
+        headers = {"Authorization": f"Bearer {self.token}", "Accept-Language": "en", **PURPOSE, **more.pop("headers", {})}
         return await self.client.request(method, f"/api/v1{path}", headers=headers, allow_redirects=False, **more)
 
 

@@ -13,6 +13,7 @@ from archiver.db import tenant_tx
 from archiver.ledger.event import Rules, event_id
 from archiver.ledger.files import FileStore
 from tests.unit.web.api.conftest import Program, token_of
+from tests.unit.web.signed_in import WHY, session_of, use
 from tests.unit.web.test_files import CONTENT, keep
 from tests.unit.web.test_membership import Room
 
@@ -127,6 +128,23 @@ async def test_every_look_is_in_the_audit_trail_with_the_token_it_was_done_with(
     assert [(row["action"], row["token"]) for row in rows] == [("read", mine)] * 3
 
 
+async def test_a_program_says_why_it_reads_and_that_is_in_the_trail(api, archive, talk):
+    program = Program(api, await token_of(archive, "records-officer", person="met doel"))
+    path = at(talk.room, "messages")
+    for headers in ({"Griffier-Purpose": ""}, {"Griffier-Purpose": "x" * 300}, {"Griffier-Purpose": "\x01"}):
+        status, problem = await program.ask(path, headers={**headers, "Griffier-Case-Number": ""})
+        assert (status, problem["type"]) == (403, "/api/v1/#problem-purpose")
+    bare = await api.get(f"/api/v1{path}", headers={"Authorization": f"Bearer {program.token}"})
+    assert bare.status == 403
+    assert "eerste" not in await bare.text()
+    assert (await program.ask(path))[0] == 200
+    async with tenant_tx(archive.pool, 1) as tx:
+        told = await tx.fetch("SELECT purpose, case_number FROM audit WHERE room_id = $1", talk.room)
+    assert [tuple(row) for row in told] == [(WHY.text, WHY.case_number)]
+    use(api, await session_of(archive, "inspector"))  # a browser has said so on a page
+    assert (await api.get(f"/api/v1{path}")).status == 200
+
+
 async def test_an_official_s_program_sees_what_they_saw(api, archive, room):
     me, word = f"@m{secrets.token_hex(4)}:x", "w" + secrets.token_hex(5)
     told = Room(archive, room)
@@ -179,12 +197,12 @@ async def test_a_file_is_downloaded_when_it_is_safe(officer, archive, room, tmp_
 async def test_a_message_with_what_no_json_may_hold_is_read(officer, archive, room):
     told = Room(archive, room)
     event = told.add("m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "y"})
-    said = rb'{"type": "m.room.message", "content": {"msgtype": "m.text", "body": "half \ud800 \ud800 en \u0000 niets", "x": NaN}}'
+    said = rb'{"type": "m.room.message", "content": {"msgtype": "m.text", "body": "half \ud800 en \u0000 niets", "x": NaN}}'
     told.arrivals = [replace(told.arrivals[0], payload=said)]
     await told.keep()
-    assert await bodies(officer, at(room, "messages")) == ["half letter ? en \0 niets"]
-    _, found = await officer.ask("/search?q=letter")
-    assert room in {hit["room_id"] for hit in found["items"]}
+    assert await bodies(officer, at(room, "messages")) == ["half ? en \0 niets"]
+    _, found = await officer.ask(f"/search?q=niets&room_id={quote(room)}")
+    assert [hit["snippet"] for hit in found["items"]] == ["half ? en \0 niets"]
     status, proof = await officer.ask(at(room, "messages", event, "proof"))
     assert (status, proof["payload"]) == (200, said.decode())
 
