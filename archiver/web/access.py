@@ -95,6 +95,11 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("DELETE", "/api/v1/roles/{person}/{role}"): frozenset({Role.ADMIN}),
     ("GET", "/api/v1/sessions"): frozenset({Role.ADMIN}),
     ("DELETE", "/api/v1/sessions/{session_id}"): frozenset({Role.ADMIN}),
+    ("GET", "/api/v1/exports"): READERS,
+    ("POST", "/api/v1/exports"): READERS,
+    ("GET", "/api/v1/exports/{export_id}"): READERS,
+    ("DELETE", "/api/v1/exports/{export_id}"): READERS,
+    ("GET", "/api/v1/exports/{export_id}/file"): READERS,
     ("GET", "/api/v1/audit"): frozenset({Role.AUDITOR}),
 }
 # Where a script of a page of ours says to the API what a form says in a field.
@@ -104,6 +109,7 @@ WITHOUT_CONTENT: frozenset[tuple[str, str]] = frozenset({
     ("GET", "/"), ("GET", "/channels"), ("GET", "/purpose"), ("POST", "/purpose"), ("POST", "/purpose/end"), ("GET", "/exports"),
     ("POST", "/exports/{job_id}/cancel"), ("GET", "/tokens"), ("POST", "/tokens"), ("GET", "/tokens/{token_id}/revoke"),
     ("POST", "/tokens/{token_id}/revoke"), ("GET", "/api/v1/rooms"), ("GET", "/api/v1/channels"),
+    ("GET", "/api/v1/exports"), ("GET", "/api/v1/exports/{export_id}"), ("DELETE", "/api/v1/exports/{export_id}"),
 })  # fmt: skip
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from importlib.resources import files
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
@@ -23,6 +23,9 @@ from archiver.web.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
+SERVER = "griffier"
+# What is no HTTP at all aiohttp answers by itself, past `set_headers`, and would tell its version.
+web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; media-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'",
@@ -40,7 +43,7 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
     """The same protection on every answer, errors too."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers["Server"] = "griffier"
+    response.headers["Server"] = SERVER
     if public_url(request.app[ARCHIVE].settings).startswith("https:"):
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
 

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from archiver.web.access import shows_content
 from archiver.web.api import (  # noqa: F401 - each declares its operations
     channels,
+    exports,
     files,
     health,
     messages,

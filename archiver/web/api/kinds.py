@@ -97,12 +97,18 @@ KINDS = {
         ),
         Kind("conflict", 409, N_("Not possible now"), N_("What is there now stands in the way of this.")),
         Kind(
+            "too-many-exports",
+            409,
+            N_("Too many exports"),
+            N_("You have as many exports waiting as one person may. Wait until one is ready, or cancel one."),
+        ),
+        Kind(
             "not-scanned", 409, N_("Not scanned yet"), N_("The virus scanner has not seen this file yet. Try again in a minute.")
         ),
         Kind("too-large", 413, N_("Too large"), N_("The body is larger than an operation takes.")),
         Kind("media-type", 415, N_("Not JSON"), N_("The body must be sent as 'application/json'.")),
         Kind("invalid", 422, N_("Invalid request"), N_("Parameters or body are not as the OpenAPI document describes them.")),
-        Kind("cursor", 422, N_("Invalid cursor"), N_("The cursor is not one that this list gave. Begin again without one.")),
+        Kind("cursor", 404, N_("Invalid cursor"), N_("The cursor is not one that this list gave. Begin again without one.")),
         Kind(
             "nothing-to-search",
             422,

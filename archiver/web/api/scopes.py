@@ -18,6 +18,7 @@ class Scope(StrEnum):
     FILES = "read:files"
     SEARCH = "search"
     CHANNELS = "read:channels"
+    EXPORTS = "exports"
     AUDIT = "read:audit"
     HEALTH = "read:health"
     PEOPLE = "read:people"
@@ -31,6 +32,7 @@ FOR: dict[Scope, frozenset[Role]] = {
     Scope.FILES: READING,
     Scope.SEARCH: READING,
     Scope.CHANNELS: READERS | {Role.ADMIN},
+    Scope.EXPORTS: READERS,
     Scope.AUDIT: frozenset({Role.AUDITOR}),
     Scope.HEALTH: frozenset({Role.ADMIN}),
     Scope.PEOPLE: frozenset({Role.ADMIN}),
@@ -42,6 +44,7 @@ ABOUT: dict[Scope, str] = {
     Scope.FILES: N_("Files that came with messages"),
     Scope.SEARCH: N_("Search in messages"),
     Scope.CHANNELS: N_("Numbers on other networks, and when they were not covered"),
+    Scope.EXPORTS: N_("Exports of conversations"),
     Scope.AUDIT: N_("The audit trail"),
     Scope.HEALTH: N_("Whether the archive captures, and its alarms"),
     Scope.PEOPLE: N_("Roles given, and who is signed in"),

@@ -47,7 +47,7 @@ class Query(Request):
         str,
         Field(
             min_length=1,
-            max_length=1000,
+            max_length=300,
             description='Words, all of which must occur; `OR`, `NOT word` or `-word`, and `"a phrase"`.',
             examples=["stikstof -ontwerp"],
         ),

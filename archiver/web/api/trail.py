@@ -42,7 +42,7 @@ class Which(Request):
     """Which acts."""
 
     person: Annotated[str, Field(max_length=255, description="Only of this person.")] | None = None
-    action: Annotated[str, Field(max_length=255, description="Only of this kind.", examples=["read"])] | None = None
+    action: Annotated[str, Field(max_length=100, description="Only of this kind.", examples=["read"])] | None = None
     at_from: Moment | None = Field(default=None, description="Only of then or later.")
     at_until: Moment | None = Field(default=None, description="Only of before then.")
     limit: at_most(1000, 100) = 100  # type: ignore[valid-type]

@@ -47,7 +47,7 @@ EventId = Annotated[
 ]
 Cursor = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=1000),
+    StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,1000}$"),
     Field(description="Where to go on: `next` of the page before. It holds for the list that gave it only."),
 ]
 

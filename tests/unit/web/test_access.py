@@ -20,10 +20,11 @@ TOKENS = {"/tokens", "/tokens/{token_id}/revoke"}
 API_ROOMS = "/api/v1/rooms/{room_id}"
 API_OWN = {"/api/v1/rooms", "/api/v1/search", API_ROOMS, f"{API_ROOMS}/messages", f"{API_ROOMS}/changes"}
 API_OWN |= {f"{API_ROOMS}/messages/{{event_id}}{more}" for more in ("", "/proof", "/file")}
+API_EXPORTS = {f"/api/v1/exports{more}" for more in ("", "/{export_id}", "/{export_id}/file")}
 API_PEOPLE = {"/api/v1/roles", "/api/v1/roles/{person}/{role}", "/api/v1/sessions", "/api/v1/sessions/{session_id}"}
 OWN = {"/", "/rooms/{room_id}", "/rooms/{room_id}/files/{event_id}", "/search"} | API_OWN | TOKENS
 EXPORTS = {"/exports", "/exports/{job_id}/cancel", "/exports/{job_id}/download"}
-READ = OWN | EXPORTS | {"/channels", "/api/v1/channels", "/purpose", "/purpose/end"}
+READ = OWN | EXPORTS | API_EXPORTS | {"/channels", "/api/v1/channels", "/purpose", "/purpose/end"}
 # Written out once more, by hand: a slip in the table must not also be one in the test.
 MAY = {
     Role.RECORDS_OFFICER: READ,
@@ -52,6 +53,7 @@ def url(path: str) -> str:
         path.replace("{room_id}", "%21nergens%3Ax")
         .replace("{event_id}", "%24niets")
         .replace("{job_id}", "0198f1a2-0000-7000-8000-000000000000")
+        .replace("{export_id}", "0198f1a2-0000-7000-8000-000000000000")
         .replace("{token_id}", "0198f1a2-0000-7000-8000-000000000000")
         .replace("{session_id}", "0198f1a2-0000-7000-8000-000000000000")
         .replace("{person}/{role}", "niemand/inspector")

@@ -38,14 +38,14 @@ ROLE = {"person": "iemand", "role": "inspector"}
         ("GET", "/rooms?active_from=gisteren", {}, 422, "invalid"),
         ("GET", "/rooms?active_from=1764000000", {}, 422, "invalid"),
         ("GET", "/rooms?active_from=2026-01-01T00:00:00", {}, 422, "invalid"),
-        ("GET", "/rooms?cursor=verzonnen", {}, 422, "cursor"),
-        ("GET", "/rooms/!x:x/messages?cursor=AAAA", {}, 422, "cursor"),
+        ("GET", "/rooms?cursor=verzonnen", {}, 404, "cursor"),
+        ("GET", "/rooms/!x:x/messages?cursor=AAAA", {}, 404, "cursor"),
         ("GET", "/rooms/geen-kamer", {}, 422, "invalid"),
         ("GET", "/rooms/!%00:x", {}, 422, "invalid"),
         ("GET", f"/rooms/!{'x' * 300}:x", {}, 422, "invalid"),
         ("GET", "/rooms/!x:x/messages/geen-bericht", {}, 422, "invalid"),
         ("GET", "/search", {}, 422, "invalid"),
-        ("GET", f"/search?q={'x' * 1001}", {}, 422, "invalid"),
+        ("GET", f"/search?q={'x' * 301}", {}, 422, "invalid"),
         ("GET", "/search?q=%00", {}, 422, "nothing-to-search"),
         ("GET", "/search?q=OR", {}, 422, "nothing-to-search"),
     ],
@@ -147,10 +147,12 @@ async def test_a_cursor_holds_only_for_the_list_that_gave_it_and_can_t_be_made_u
     flipped = good[:30] + ("A" if good[30] != "A" else "B") + good[31:]
     foreign = cursor.write(archive.other, f"messages {talk.room}", "2026-01-01T00:00:00+00:00", 0, "$x")
     own = cursor.write(archive.vault, "messages !other:x", "2026-01-01T00:00:00+00:00", 0, "$x")
-    for wrong in (flipped, good[:-3], good + "A", foreign, own, "é", "A" * 1000, "=", "%00"):
+    for wrong in (flipped, good[:-3], good + "A", foreign, own, "A" * 1000, "A"):
         status, problem = await officer.ask(f"/rooms/{room}/messages?cursor={quote(wrong)}")
-        assert (status, problem["type"]) == (422, KINDS["cursor"].address), wrong
-    assert (await officer.ask(f"/rooms/{room}/changes?cursor={good}"))[0] == 422
+        assert (status, problem["type"]) == (404, KINDS["cursor"].address), wrong
+    for wrong in ("é", "=", "%00", "", "A" * 1001):
+        assert (await officer.ask(f"/rooms/{room}/messages?cursor={quote(wrong)}"))[0] == 422, wrong
+    assert (await officer.ask(f"/rooms/{room}/changes?cursor={good}"))[0] == 404
     assert (await officer.ask(f"/rooms/{room}/messages?cursor={good}"))[0] == 200
 
 
@@ -224,5 +226,6 @@ async def test_the_trail_is_read_by_a_program_in_pages(api, archive):
     assert found == ["list rooms"] * 3 + ["make token"]
     _, none = await auditor.ask(f"/audit?person={person}&at_until=2020-01-01T00:00:00Z")
     assert none["items"] == []
+    assert (await auditor.ask("/audit?at_until=1784-01-01T00:00:00Z"))[1]["items"] == []
     status, _ = await auditor.ask("/audit?at_from=0001-01-01T00:00:00Z&at_until=9999-12-31T23:59:59%2B14:00")
     assert status == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from archiver.db import tenant_tx
 from archiver.ledger.event import Rules, event_id
 from archiver.ledger.files import FileStore
+from archiver.web import exports
 from tests.unit.web.api.conftest import Program, token_of
 from tests.unit.web.signed_in import WHY, session_of, use
 from tests.unit.web.test_files import CONTENT, keep
@@ -131,7 +133,7 @@ async def test_every_look_is_in_the_audit_trail_with_the_token_it_was_done_with(
 async def test_a_program_says_why_it_reads_and_that_is_in_the_trail(api, archive, talk):
     program = Program(api, await token_of(archive, "records-officer", person="met doel"))
     path = at(talk.room, "messages")
-    for headers in ({"Griffier-Purpose": ""}, {"Griffier-Purpose": "x" * 300}, {"Griffier-Purpose": "\x01"}):
+    for headers in ({"Griffier-Purpose": ""}, {"Griffier-Purpose": "x" * 300}, {"Griffier-Purpose": "--"}):
         status, problem = await program.ask(path, headers={**headers, "Griffier-Case-Number": ""})
         assert (status, problem["type"]) == (403, "/api/v1/#problem-purpose")
     bare = await api.get(f"/api/v1{path}", headers={"Authorization": f"Bearer {program.token}"})
@@ -216,3 +218,35 @@ async def _keep_more(archive, late: Room) -> None:
         await append(tx, archive.vault, late.arrivals)
         while await project_batch(tx, archive.vault, BlindIndex(archive.vault.search_key)):
             pass
+
+
+async def test_an_export_is_asked_for_made_and_downloaded(officer, api, archive, talk):
+    status, made = await officer.ask("/exports", "POST", json={"rooms": [talk.room], "format": "jsonl"})
+    assert (status, made["state"], made["rooms"]) == (202, "waiting", [talk.room])
+    path = f"/exports/{made['export_id']}"
+    assert (await officer.send(path + "/file")).status == 404
+    stop = asyncio.Event()
+    working = asyncio.create_task(api.app[exports.WORKSHOP].run(stop))
+    try:
+        async with asyncio.timeout(60):
+            while (job := (await officer.ask(path))[1])["state"] != "done":
+                assert job["state"] in ("waiting", "running"), job
+                await asyncio.sleep(0.1)
+    finally:
+        stop.set()
+        await working
+    answer = await officer.send(path + "/file")
+    lines = [json.loads(line) for line in (await answer.text()).splitlines()]
+    assert [line["body"] for line in lines] == ["eerste", "tweede, verbeterd", "derde", "vierde kademuur", "vijfde"]
+    assert (await officer.ask(path, "DELETE"))[0] == 409  # it is done
+    _, listed = await officer.ask("/exports")
+    assert [each["export_id"] for each in listed["items"]] == [made["export_id"]]
+    other = Program(api, await token_of(archive, "records-officer"))
+    for more, method in (("", "GET"), ("/file", "GET"), ("", "DELETE")):
+        assert (await other.ask(path + more, method))[0] == 404
+    for wish, refused in (
+        ({"rooms": ["!nergens:x"], "format": "jsonl"}, "not-found"),
+        ({"rooms": [talk.room], "format": "docx"}, "invalid"),
+        ({"rooms": [], "format": "jsonl"}, "invalid"),
+    ):
+        assert (await officer.ask("/exports", "POST", json=wish))[1]["type"] == f"/api/v1/#problem-{refused}"
