@@ -45,7 +45,7 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers.setdefault(name, value)
     response.headers["Server"] = SERVER
     if public_url(request.app[ARCHIVE].settings).startswith("https:"):
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 
 
 def application(archive: Archive) -> web.Application:

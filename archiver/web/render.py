@@ -11,7 +11,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from yarl import URL
 
 from archiver.export.html import environment_of
-from archiver.web.context import LANGUAGE_COOKIE, language
+from archiver.web.context import ARCHIVE, language, language_cookie
 from archiver.web.place import place_after
 
 
@@ -37,5 +37,7 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     text = page.render(say=say, other_language=str(other), **known, **values)
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
     if request.query.get("lang") in ("nl", "en"):
-        response.set_cookie(LANGUAGE_COOKIE, say.code, max_age=365 * 24 * 3600, httponly=True, samesite="Strict")
+        name = language_cookie(request.app[ARCHIVE].settings)
+        kept = {"max_age": 365 * 24 * 3600, "httponly": True, "samesite": "Strict", "secure": name.startswith("__Host-")}
+        response.set_cookie(name, say.code, **kept)  # type: ignore[arg-type]
     return response

@@ -170,6 +170,7 @@ async def leave(request: web.Request) -> web.StreamResponse:
         log.warning("The session has ended here, but not at the identity provider: %s", error)
     request["visitor"], request["actor"], request["menu"] = None, None, ()
     response = render(request, "signedout.html", onward=onward)
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
     response.del_cookie(access.cookie_name(archive), path="/", secure=_secure(archive), httponly=True, samesite="Lax")
     return response
 

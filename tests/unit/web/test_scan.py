@@ -149,3 +149,15 @@ async def test_what_is_no_http_is_refused_without_telling_what_serves_it(archive
             assert b" 400 " in answer.partition(b"\r\n")[0]
             for name in (b"aiohttp", b"python", b"Traceback"):
                 assert name.lower() not in answer.lower(), answer
+
+
+async def test_over_https_every_cookie_is_bound_to_this_host_and_unseen_by_scripts(archive, tmp_path):
+    settings = Settings(web={"oidc": {"public_url": "https://archief.x", "issuer": "https://sso.x", "client_id": "x"}})
+    async with served(archive, tmp_path, settings) as client:
+        for path in ("/signin?lang=en", "/signin?lang=nl"):
+            answer = await client.get(path, allow_redirects=False)
+            for cookie in answer.headers.getall("Set-Cookie"):
+                assert cookie.startswith("__Host-")
+                for part in ("Secure", "HttpOnly", "Path=/", "SameSite="):
+                    assert part in cookie
+            assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
