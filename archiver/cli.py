@@ -99,8 +99,9 @@ def parser() -> argparse.ArgumentParser:
     add_session_arguments(command("session", session, "who is signed in to the web application; sign them out"))
     command("trail", trail, "whether the audit trail is as it was written; exit code 1 when it is not")
     find = command("search", search, "search in all messages")
-    find.add_argument("query", nargs="+", help='words that must all occur; OR, -word and "a phrase" work too')
+    find.add_argument("query", nargs="*", help='words that must all occur; OR, NOT or -word, (brackets) and "a phrase" work too')
     find.add_argument("--limit", type=_count, default=50, help="how many to print (default 50)")
+    add_search_arguments(find)
     give = command("export", export, "write a conversation to a file")
     give.add_argument("room", help="the room id, or a part of its name")
     give.add_argument("--format", default="html", help="html or jsonl (default html)")
@@ -112,6 +113,21 @@ def parser() -> argparse.ArgumentParser:
     give.add_argument("--force", action="store_true", help="replace the file if it exists")
     give.add_argument("--language", choices=("nl", "en"), help="of the cover and the labels")
     return whole
+
+
+def add_search_arguments(find: argparse.ArgumentParser) -> None:
+    """The filters of a search and its order; with one of them, it needs no word."""
+    from archiver.reading.facts import HAS
+    from archiver.reading.sweep import NEWEST, ORDERS
+
+    find.add_argument("--sender", default="", help="a Matrix id, or part of it or of a name")
+    find.add_argument("--official", default="", help="a Matrix id: in the conversations of this official")
+    find.add_argument("--room", default="", help="a room id, or part of a name")
+    find.add_argument("--network", default="", help="matrix, whatsapp, …")
+    find.add_argument("--from", dest="start", type=_moment, help="from this day or time on (Europe/Amsterdam unless stated)")
+    find.add_argument("--to", dest="end", type=_moment, help="until before this day or time")
+    find.add_argument("--has", action="append", default=[], choices=HAS, help="only messages with this; may be repeated")
+    find.add_argument("--sort", choices=ORDERS, default=NEWEST, help=f"the order (default {NEWEST})")
 
 
 def _count(text: str) -> int:
@@ -139,11 +155,13 @@ def _expected(error: Exception) -> bool:
     from archiver.export import ExportError
     from archiver.ledger.sealing import SealingError
     from archiver.reading.rooms import NoSuchRoom
+    from archiver.reading.scope import NotKnown
     from archiver.reading.words import NothingToSearch
     from archiver.web.roles import RoleError
 
     kinds = (
-        CommandError, CaptureError, DatabaseError, SchemaError, ExportError, SealingError, NoSuchRoom, NothingToSearch, RoleError,
+        CommandError, CaptureError, DatabaseError, SchemaError, ExportError, SealingError, NoSuchRoom, NotKnown, NothingToSearch,
+        RoleError,
     )  # fmt: skip
     return isinstance(error, (*kinds, asyncpg.PostgresError, OSError))
 
@@ -355,18 +373,23 @@ def _completeness(known: Completeness) -> dict[str, Any]:
 
 
 async def search(settings: Settings, args: argparse.Namespace) -> int:
-    """Search; prints the newest first."""
+    """Search; prints the newest first unless told otherwise."""
     from archiver.db import tenant_tx
     from archiver.ledger.audit import note
     from archiver.reading.rooms import rooms as list_rooms
+    from archiver.reading.scope import scope
     from archiver.reading.search import search as find
 
     query = " ".join(args.query)
+    written = {name: getattr(args, name) for name in ("sender", "official", "room", "network") if getattr(args, name)}
+    used = [*written, *(name for name in ("start", "end") if getattr(args, name)), *(f"has {what}" for what in args.has)]
     async with opened(settings) as (pool, vault):
         async with tenant_tx(pool, vault.org) as tx:
-            await note(tx, vault.org, actor(), "search", words=len(query.split()))
+            told = {"filters": ", ".join(used)} if used else {}
+            await note(tx, vault.org, actor(), "search", words=len(query.split()), **told)
         async with tenant_tx(pool, vault.org) as tx:
-            found = await find(tx, vault, query, limit=args.limit)
+            filters = await scope(tx, vault, **written, start=args.start, end=args.end, has=frozenset(args.has))
+            found = await find(tx, vault, query, filters, order=args.sort, limit=args.limit)
             names = {room.room_id: room for room in await list_rooms(tx, vault)}
         async with tenant_tx(pool, vault.org) as tx:  # what is shown is in the audit trail before it is shown (promise 5)
             await note(tx, vault.org, actor(), "search results", shown=found.shown())
@@ -385,8 +408,11 @@ async def search(settings: Settings, args: argparse.Namespace) -> int:
         f"    {hit.snippet}"
         for hit, told in zip(found.hits, hits, strict=True)
     ]
-    more = "+" if found.total >= 1000 else ""
-    _print(args, {"hits": hits, "total": found.total}, "\n".join([*lines, f"{found.total}{more} found."]))
+    more = "+" if found.more_than else ""
+    lines.append(f"{found.total}{more} found.")
+    if found.reached is not None:
+        lines.append(f"There was no time to look beyond {found.reached.sent_at.isoformat()}: give --to or --from.")
+    _print(args, {"hits": hits, "total": found.total, "more": found.more_than}, "\n".join(lines))
     return 0
 
 

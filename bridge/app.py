@@ -131,11 +131,9 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 sends = office.gate.outward(departing.carry, departing.waits)
                 tasks.create_task(relay.run(INBOX, arrives, gives_up, stop))
                 tasks.create_task(relay.run(OUTBOX, sends, departing.not_sent, stop))
-                tasks.create_task(relay.forget(stop))
-                tasks.create_task(files.ahead(stop))
-                tasks.create_task(overlooked.run(stop))
-                tasks.create_task(late.run(arriving.fill, stop))
-                tasks.create_task(portals.seating.run(stop))
+                beside = relay.forget(stop), files.ahead(stop), overlooked.run(stop), late.run(arriving.fill, stop)
+                for work in (*beside, portals.seating.run(stop)):
+                    tasks.create_task(work)
         finally:
             await accounts.close()
 

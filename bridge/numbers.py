@@ -36,7 +36,7 @@ SETTINGS_ACCOUNT = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class BusinessAccount:
     """A WhatsApp Business account (WABA)."""
 
     waba_id: str
@@ -92,7 +92,7 @@ class Numbers:
         """Every number that is served, paused ones too."""
         return list(self._by_id.values())
 
-    def accounts(self) -> list[Account]:
+    def accounts(self) -> list[BusinessAccount]:
         """Every business account."""
         return list(self._accounts.values())
 
@@ -153,12 +153,12 @@ class Numbers:
         number = self.of(number_id)
         return float((number.messages_per_second if number else 0) or self._settings.messages_per_second)
 
-    def account_of(self, number_id: str) -> Account | None:
+    def account_of(self, number_id: str) -> BusinessAccount | None:
         """The account of a number that we serve."""
         number = self.of(number_id)
         return self._accounts.get(number.waba_id) if number else None
 
-    def secret(self, account: Account) -> str:
+    def secret(self, account: BusinessAccount) -> str:
         """The app secret that the account's deliveries are signed with."""
         return account.app_secret or self._settings.app_secret.get_secret_value()
 
@@ -177,7 +177,7 @@ class Numbers:
         accounts, numbers, people = await pool.fetch(ACCOUNTS), await pool.fetch(NUMBERS), await pool.fetch(PEOPLE)
         known = self._of_settings()
         for row in accounts:
-            known[row["waba_id"]] = Account(
+            known[row["waba_id"]] = BusinessAccount(
                 row["waba_id"], row["name"], _opened(seal, row, "token"), _opened(seal, row, "app_secret")
             )
         officials: dict[str, str] = {}
@@ -203,11 +203,11 @@ class Numbers:
             for row in numbers
         }
 
-    def _of_settings(self) -> dict[str, Account]:
+    def _of_settings(self) -> dict[str, BusinessAccount]:
         """The accounts that the settings file names, all with its one token."""
         token = self._settings.access_token.get_secret_value()
         named = {number.account for number in self._settings.numbers if number.account}
-        return {waba_id: Account(waba_id, "", token) for waba_id in {self._settings.waba_id, *named}}
+        return {waba_id: BusinessAccount(waba_id, "", token) for waba_id in {self._settings.waba_id, *named}}
 
 
 def whose(tenures: Sequence[Tenure], at: datetime) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from bridge.network.cloud import signature_ok
 from bridge.network.cloud.delivery import objects
 from bridge.network.cloud.parts import number_of
-from bridge.numbers import SETTINGS_ACCOUNT, Account, Numbers
+from bridge.numbers import SETTINGS_ACCOUNT, BusinessAccount, Numbers
 
 DATED = {"messages": ("messages", "statuses"), "smb_message_echoes": ("message_echoes",)}
 """Fields whose items are of now. What is told of the time before a number was connected is old by nature."""
@@ -36,7 +36,7 @@ def signed_by(raw: bytes, header: str | None, numbers: Numbers) -> frozenset[str
 
     All secrets are tried, whichever fits: the time taken tells nothing.
     """
-    secrets = {account.waba_id: numbers.secret(account) for account in (Account(SETTINGS_ACCOUNT), *numbers.accounts())}
+    secrets = {account.waba_id: numbers.secret(account) for account in (BusinessAccount(SETTINGS_ACCOUNT), *numbers.accounts())}
     fitting = [secret for secret in set(secrets.values()) if signature_ok(secret, raw, header)]
     return frozenset([waba_id for waba_id, secret in secrets.items() if secret in fitting])
 
@@ -82,7 +82,9 @@ def sort_out(body: dict[str, Any], numbers: Numbers, signers: frozenset[str]) ->
     return Sorted(body | {"entry": kept}, foreign, frozenset(told_of), frozenset(unknown))
 
 
-def _may_speak(signers: frozenset[str], of_number: Account | None, of_entry: Account | None, waba_id: str) -> bool:
+def _may_speak(
+    signers: frozenset[str], of_number: BusinessAccount | None, of_entry: BusinessAccount | None, waba_id: str
+) -> bool:
     if of_number is None:  # of a number that we don't serve, or of an account as a whole
         return of_entry is None or of_entry.waba_id in signers
     # The account of the settings file may have no id there: then any is its, but those of the accounts that we know.

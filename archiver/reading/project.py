@@ -12,6 +12,7 @@ from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.record import COLUMNS, Record, unseal
 from archiver.ledger.sealing import Vault
 from archiver.reading import reports
+from archiver.reading.facts import facts
 from archiver.reading.message import Message, compose, is_message
 from archiver.reading.words import BlindIndex
 from archiver.stopping import pause
@@ -45,15 +46,15 @@ BY_RELATION = f"""
 """  # noqa: S608
 SAVE = """
     INSERT INTO message (org, room_id, event_id, sender, kind, sent_at, depth, network, edits, reactions, reply_to, thread,
-                         deleted_at, deleted_by, pruned, unreadable, words)
+                         deleted_at, deleted_by, pruned, unreadable, words, facts)
     SELECT $1, room_id, event_id, sender, kind, sent_at, depth, network, edits, reactions, reply_to, thread,
-           deleted_at, deleted_by, pruned, unreadable, words::tsvector
+           deleted_at, deleted_by, pruned, unreadable, words::tsvector, facts::tsvector
     FROM unnest($2::composed[])
     ON CONFLICT (org, room_id, event_id) DO UPDATE SET
         sender = excluded.sender, kind = excluded.kind, sent_at = excluded.sent_at, depth = excluded.depth,
         network = excluded.network, edits = excluded.edits, reactions = excluded.reactions, reply_to = excluded.reply_to,
         thread = excluded.thread, deleted_at = excluded.deleted_at, deleted_by = excluded.deleted_by, pruned = excluded.pruned,
-        unreadable = excluded.unreadable, words = excluded.words, sequence = excluded.sequence
+        unreadable = excluded.unreadable, words = excluded.words, facts = excluded.facts, sequence = excluded.sequence
 """
 REMOVE = "DELETE FROM message WHERE org = $1 AND (room_id, event_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))"
 
@@ -119,7 +120,7 @@ def _row(index: BlindIndex, message: Message) -> tuple[Any, ...]:
         record.room_id, record.event_id, record.sender, message.kind, record.sent_at, record.depth, message.network,
         max(len(message.versions) - 1, 0), sum(not reaction.deleted for reaction in message.reactions), message.reply_to,
         message.thread, deletion.at if deletion else None, deletion.by if deletion else None, message.pruned,
-        message.unreadable, index.vector(message.texts()),
+        message.unreadable, index.vector(message.texts()), facts(message, index),
     )  # fmt: skip
 
 

@@ -1,42 +1,67 @@
-"""Search in sealed messages (DESIGN D10, D18)."""
+"""Search in sealed messages (DESIGN D10, D17, D18): what is asked for, and the page of it that is shown.
+
+How the database is asked is in archiver.reading.sweep.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from archiver.db import Connection
 from archiver.ledger.sealing import Vault
+from archiver.reading.facts import has
 from archiver.reading.message import Message
 from archiver.reading.project import fetch, messages
-from archiver.reading.words import BlindIndex, fold, words
+from archiver.reading.query import Query, read, sought, tsquery
+from archiver.reading.snippet import Piece, plain, snippet
+from archiver.reading.sweep import NEWEST, OLDEST, RELEVANCE, Filters, Match, Sweep, rooms_of
+from archiver.reading.words import BlindIndex
 
-# A word that occurs only long ago would make the planner walk all of time backwards; the match set is made first (D18).
-FIND = """
-    WITH hit AS MATERIALIZED (
-        SELECT room_id, event_id, sent_at FROM message
-        WHERE org = $1 AND words @@ $2::text::tsquery AND ($3::text IS NULL OR room_id = $3)
-        LIMIT 20000)
-    SELECT room_id, event_id, least(count(*) OVER (), 1000) AS total FROM hit ORDER BY sent_at DESC, event_id LIMIT $4
+__all__ = ["COUNTED", "NEWEST", "OLDEST", "RELEVANCE", "Filters", "Found", "Hit", "Match", "search"]
+
+COUNTED = 1000  # a total stops here
+VERIFIED = 100  # and here for who sees a part: each message is looked at as they see it
+PATIENCE = 2.0  # seconds after which a search shows how far it came
+STILL = """
+    SELECT $2::text IS NULL OR w::tsvector @@ $2::text::tsquery AS still,
+           coalesce(ts_rank(w::tsvector, $2::text::tsquery), 0) AS rank
+    FROM unnest($1::text[]) WITH ORDINALITY AS t (w, n) ORDER BY n
 """
-STILL = "SELECT v::tsvector @@ $2::text::tsquery AS still FROM unnest($1::text[]) WITH ORDINALITY AS t (v, n) ORDER BY n"
-AROUND = 80
+
+
+@lru_cache(8)
+def index_of(search_key: bytes) -> BlindIndex:
+    """An index that remembers the words it has seen: the same ones come again in each search."""
+    return BlindIndex(search_key)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message that was found, and a piece of it around the words."""
+    """A message that was found, where it stands among what was found, and a piece of it around the words."""
 
     message: Message
-    snippet: str
+    match: Match
+    pieces: tuple[Piece, ...]
+
+    @property
+    def snippet(self) -> str:
+        """The piece without marks."""
+        return plain(self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found; `total` stops counting at 1,000."""
+    """A page of what a search found."""
 
     hits: list[Hit]
-    total: int
+    total: int | None  # None on a later page: it was told on the first
+    more_than: bool = False  # there are more than `total`: counting stopped
+    following: Match | None = None  # where the next page goes on; None: there is none
+    reached: Match | None = None  # there was no time to look further than here
 
     def shown(self) -> dict[str, list[str]]:
         """Room ids to the event ids found there: what the audit trail keeps of a search."""
@@ -46,36 +71,107 @@ class Found:
         return dict(found)
 
 
-async def search(tx: Connection, vault: Vault, query: str, room_id: str | None = None, limit: int = 50) -> Found:
-    """The newest messages that match, deleted and earlier versions included. Raises NothingToSearch."""
-    blind = BlindIndex(vault.search_key).query(query)
-    rows = await tx.fetch(FIND, vault.org, blind, room_id, limit)
-    records = {
-        (record.room_id, record.event_id): record
-        for record in await fetch(tx, vault, [(row["room_id"], row["event_id"]) for row in rows])
-    }
-    composed = await messages(tx, vault, [records[row["room_id"], row["event_id"]] for row in rows])
-    wanted = set(words(query))
-    return Found([Hit(message, snippet(message, wanted)) for message in composed], rows[0]["total"] if rows else 0)
+async def search(
+    tx: Connection,
+    vault: Vault,
+    query: str = "",
+    filters: Filters | None = None,
+    *,
+    order: str = NEWEST,
+    after: Match | None = None,
+    limit: int = 25,
+    member: str | None = None,
+) -> Found:
+    """A page of the messages that match, deleted and earlier versions included; without words, all that the filters let by.
+
+    `member`: the transaction shows only what this official saw (archiver.reading.membership). The index knows more than they do,
+    so what it finds is looked at as they see it before it is counted or shown. Raises UnclearQuery.
+    """
+    filters = filters or Filters()
+    index = index_of(vault.search_key)
+    asked = read(query, alone=filters.empty) if query.strip() or filters.empty else None
+    order = NEWEST if order == RELEVANCE and asked is None else order
+    if member is not None:
+        filters = replace(filters, rooms=await rooms_of(tx, vault.org, member, filters.rooms))
+    sweep = Sweep(tx, vault.org, index, asked, filters, order, member=member is not None, until=time.monotonic() + PATIENCE)
+    if member is not None:
+        return await _as_seen(tx, vault, sweep, asked, after, limit)
+    if order == RELEVANCE:
+        # Only what is at hand can be put in order of relevance: the newest thousand, or as many as there is time for.
+        best = sorted((await sweep.matches(None, COUNTED + 1, enough=limit + 1))[:COUNTED], key=Match.relevance)
+        page = [match for match in best if after is None or match.relevance() > after.relevance()]
+        more_than = sweep.total > COUNTED or not sweep.counted_all
+        total = None if after else len(best)
+        return await _page(tx, vault, index, asked, page, limit, total, more_than=more_than, reached=sweep.reached)
+    page = await sweep.matches(after, limit + 1, count=None if after else COUNTED + 1)
+    more_than = sweep.total > COUNTED or not sweep.counted_all
+    total = None if after else min(sweep.total, COUNTED)
+    return await _page(tx, vault, index, asked, page, limit, total, more_than=more_than, reached=sweep.reached)
 
 
-async def as_shown(tx: Connection, vault: Vault, query: str, found: Found) -> Found:
+async def _page(
+    tx: Connection,
+    vault: Vault,
+    index: BlindIndex,
+    asked: Query | None,
+    found: Sequence[Match],
+    limit: int,
+    total: int | None,
+    *,
+    more_than: bool,
+    reached: Match | None,
+) -> Found:
+    page = found[:limit]
+    composed = await _composed(tx, vault, page)
+    wanted = frozenset(sought(asked)) if asked else frozenset()
+    hits = [Hit(message, match, snippet(message, wanted, index)) for match, message in composed]
+    following = page[-1] if len(found) > limit else None
+    return Found(hits, total, more_than, following, reached if following is None else None)
+
+
+async def _composed(tx: Connection, vault: Vault, found: Sequence[Match]) -> list[tuple[Match, Message]]:
+    """The messages of what was found; one of which the record is not to be seen is left out."""
+    records = {(record.room_id, record.event_id): record for record in await fetch(tx, vault, [match.ref for match in found])}
+    there = [match for match in found if match.ref in records]
+    return list(zip(there, await messages(tx, vault, [records[match.ref] for match in there]), strict=True))
+
+
+async def _as_seen(tx: Connection, vault: Vault, sweep: Sweep, asked: Query | None, after: Match | None, limit: int) -> Found:
+    """The page of who sees a part: what the index finds, less what does not match as they see it."""
+    by_rank = sweep.order == RELEVANCE
+    needed = VERIFIED + 1 if by_rank or after is None else limit + 1
+    seen: list[tuple[Match, Message]] = []
+    place, reached = None if by_rank else after, None
+    while len(seen) < max(needed, limit + 1):
+        found = await sweep.matches(place, VERIFIED)
+        seen += await _still(tx, sweep, asked, await _composed(tx, vault, found))
+        reached = sweep.reached
+        if len(found) < VERIFIED:
+            break
+        place = found[-1]
+        if time.monotonic() > sweep.until:
+            reached = place
+            break
+    counted = min(len(seen), VERIFIED)
+    more_than = len(seen) > VERIFIED
+    if by_rank:
+        seen = sorted(seen[:VERIFIED], key=lambda each: each[0].relevance())
+        seen = [each for each in seen if after is None or each[0].relevance() > after.relevance()]
+    page = seen[:limit]
+    wanted = frozenset(sought(asked)) if asked else frozenset()
+    hits = [Hit(message, match, snippet(message, wanted, sweep.index)) for match, message in page]
+    following = page[-1][0] if len(seen) > limit else None
+    return Found(hits, None if after else counted, more_than, following, reached if following is None else None)
+
+
+async def _still(
+    tx: Connection, sweep: Sweep, asked: Query | None, found: list[tuple[Match, Message]]
+) -> list[tuple[Match, Message]]:
     """What still matches by what this reader may see of it: the index knows later versions too, of after they left."""
-    index = BlindIndex(vault.search_key)
-    vectors = [index.vector(hit.message.texts()) for hit in found.hits]
-    still = await tx.fetch(STILL, vectors, index.query(query))
-    hits = [hit for hit, row in zip(found.hits, still, strict=True) if row["still"]]
-    return Found(hits, len(hits) if found.total == len(found.hits) else found.total)
-
-
-def snippet(message: Message, wanted: set[str]) -> str:
-    """A piece of the message around the first word that was asked for; its beginning when only a form of the word occurs."""
-    for text in message.texts()[::-1]:
-        for word in text.split():
-            if any(part in wanted for part in words(word)) or fold(word) in wanted:
-                at = text.find(word)
-                start = max(at - AROUND, 0)
-                piece = text[start : at + len(word) + AROUND]
-                return ("… " if start else "") + piece + (" …" if start + len(piece) < len(text) else "")
-    texts = message.texts()
-    return texts[-1][: 2 * AROUND] if texts else ""
+    vectors = [sweep.index.vector(message.texts()) for _, message in found]
+    rows = await tx.fetch(STILL, vectors, tsquery(asked, sweep.index) if asked else None)
+    return [
+        (replace(match, rank=row["rank"]), message)
+        for (match, message), row in zip(found, rows, strict=True)
+        if row["still"] and sweep.filters.has <= set(has(message))
+    ]

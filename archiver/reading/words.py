@@ -1,6 +1,6 @@
 """The blind index (DESIGN D10): a message's words as HMAC-ed stems in a tsvector, with positions.
 
-AND, OR, NOT and phrases work on it as on plain text.
+AND, OR, NOT and phrases work on it as on plain text: archiver.reading.query.
 
 The database sees which messages share a word, never the word. What this gives up: searching by the beginning of a word, and
 secrecy of how often a word occurs.
@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import re
 import unicodedata
-from collections.abc import Iterator
 
 import Stemmer
 
@@ -48,6 +47,7 @@ class BlindIndex:
         self._key = search_key
         self._known: dict[str, tuple[str, ...]] = {}
         self._written: dict[str, tuple[str, ...]] = {}  # by the word as it was written
+        self._facts: dict[str, str] = {}
 
     def lexemes(self, word: str) -> tuple[str, ...]:
         """The blind lexemes of a folded word: its Dutch and its English stem."""
@@ -74,6 +74,16 @@ class BlindIndex:
     def _blind(self, stem: str) -> str:
         return hmac.digest(self._key, b"stem|" + stem.encode("utf-8", "surrogatepass"), hashlib.sha256)[:8].hex()
 
+    def fact(self, what: str) -> str:
+        """The blind lexeme of something that is known of a message beside its words (archiver.reading.facts)."""
+        known = self._facts.get(what)
+        if known is None:
+            if len(self._facts) > MAX_KNOWN:
+                self._facts.clear()
+            known = hmac.digest(self._key, b"fact|" + what.encode("utf-8", "surrogatepass"), hashlib.sha256)[:6].hex()
+            self._facts[what] = known
+        return known
+
     def vector(self, texts: list[str]) -> str:
         """The tsvector of a message and all its versions, as Postgres reads one."""
         places: dict[str, list[int]] = {}
@@ -91,50 +101,3 @@ class BlindIndex:
                         at.append(position)
             position = min(position + 2, MAX_POSITION)  # no phrase runs from one version into the next
         return " ".join([f"'{lexeme}':{','.join(map(str, at))}" for lexeme, at in places.items()])
-
-    def query(self, text: str) -> str:
-        """A person's query as a tsquery. Raises NothingToSearch.
-
-        Words must all occur; `OR`, `NOT word` or `-word`, and `"a phrase"` mean what they say.
-        """
-        groups: list[list[str]] = [[]]
-        negate = False
-        for kind, value in _tokens(text):
-            if kind == "or":
-                groups.append([])
-            elif kind == "not":
-                negate = True
-            else:
-                folded = words(value)
-                if folded:
-                    term = " <-> ".join(self._any(word) for word in folded)
-                    term = f"({term})" if len(folded) > 1 else term
-                    groups[-1].append(f"!{term}" if negate else term)
-                negate = False
-        # A part with nothing but exclusions would mean the whole archive.
-        useful = [group for group in groups if any(not term.startswith("!") for term in group)]
-        if not useful or len(useful) < len([group for group in groups if group]):
-            raise NothingToSearch("There is no word to search for. Give at least one word that must occur.")
-        return " | ".join(f"({' & '.join(group)})" for group in useful)
-
-    def _any(self, word: str) -> str:
-        return "(" + " | ".join(f"'{lexeme}'" for lexeme in self.lexemes(word)) + ")"
-
-
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    for match in re.finditer(r'(-?)"([^"]*)"|(\S+)', text):
-        minus, phrase, bare = match.groups()
-        if phrase is not None:
-            if minus:
-                yield "not", ""
-            yield "words", phrase
-        elif bare in ("OR", "OF"):
-            yield "or", ""
-        elif bare in ("NOT", "NIET"):
-            yield "not", ""
-        elif bare in ("AND", "EN"):
-            continue
-        else:
-            if bare.startswith("-") and len(bare) > 1:
-                yield "not", ""
-            yield "words", bare.lstrip("-")

@@ -45,7 +45,7 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/healthz"): Whoever.OPEN,
     ("GET", "/readyz"): Whoever.OPEN,
     ("GET", "/metrics"): Whoever.OPEN,
-    ("GET", "/static/style.css"): Whoever.OPEN,
+    ("GET", "/static/{file}"): Whoever.OPEN,
     ("GET", "/signin"): Whoever.OPEN,
     ("GET", "/signin/start"): Whoever.OPEN,
     ("GET", "/signin/callback"): Whoever.OPEN,
@@ -56,6 +56,11 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/rooms/{room_id}"): READING,
     ("GET", "/rooms/{room_id}/files/{event_id}"): READING,
     ("GET", "/search"): READING,
+    ("GET", "/searches"): READING,
+    ("POST", "/searches"): READING,
+    ("POST", "/searches/{search_id}/rename"): READING,
+    ("GET", "/searches/{search_id}/remove"): READING,
+    ("POST", "/searches/{search_id}/remove"): READING,
     ("GET", "/channels"): READERS | {Role.ADMIN},
     ("GET", "/purpose"): READERS,
     ("POST", "/purpose"): READERS,
@@ -107,8 +112,11 @@ FORM_TOKEN = "Griffier-Form-Token"  # noqa: S105 - a name
 # What readers may open shows content, and asks for a purpose first. Only what stands here doesn't: a new page can't forget it.
 WITHOUT_CONTENT: frozenset[tuple[str, str]] = frozenset({
     ("GET", "/"), ("GET", "/channels"), ("GET", "/purpose"), ("POST", "/purpose"), ("POST", "/purpose/end"), ("GET", "/exports"),
-    ("POST", "/exports/{job_id}/cancel"), ("GET", "/tokens"), ("POST", "/tokens"), ("GET", "/tokens/{token_id}/revoke"),
-    ("POST", "/tokens/{token_id}/revoke"), ("GET", "/api/v1/rooms"), ("GET", "/api/v1/channels"),
+    ("POST", "/exports/{job_id}/cancel"),
+    ("GET", "/searches"), ("POST", "/searches"), ("POST", "/searches/{search_id}/rename"),
+    ("GET", "/searches/{search_id}/remove"), ("POST", "/searches/{search_id}/remove"),
+    ("GET", "/tokens"), ("POST", "/tokens"), ("GET", "/tokens/{token_id}/revoke"), ("POST", "/tokens/{token_id}/revoke"),
+    ("GET", "/api/v1/rooms"), ("GET", "/api/v1/channels"),
     ("GET", "/api/v1/exports"), ("GET", "/api/v1/exports/{export_id}"), ("DELETE", "/api/v1/exports/{export_id}"),
 })  # fmt: skip
 # What each role finds in the menu: the address and its name. The first is where they come in.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from importlib.resources import files
 
 from aiohttp import web, web_response
 
@@ -12,23 +11,38 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, asking, exports, health, pages, people, sign_in, trail
-from archiver.web.api import bearer, problem
-from archiver.web.api import page as api_page
-from archiver.web.api import token_page as api_tokens
-from archiver.web.api.operation import ROUTES as API_ROUTES
+from archiver.web import access, asking, assets, errors, exports, health, pages, people, saved, search, sign_in, trail
+from archiver.web.api import bearer, operation, problem, token_page
+from archiver.web.api import page as api
 from archiver.web.context import ARCHIVE, Archive, public_url
 from archiver.web.exporting import export
 from archiver.web.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
+# Every module with pages, one a line.
+MODULES = (
+    api,
+    asking,
+    assets,
+    exports,
+    health,
+    operation,
+    pages,
+    people,
+    saved,
+    search,
+    sign_in,
+    token_page,
+    trail,
+)
+
 SERVER = "griffier"
 # What is no HTTP at all aiohttp answers by itself, past `set_headers`, and would tell its version.
 web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; media-src 'self'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
+    "media-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -50,25 +64,16 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
-    app = web.Application(middlewares=[pages.explain_errors, bearer.hold_back, problem.explain, access.require])
+    app = web.Application(middlewares=[errors.explain, bearer.hold_back, problem.explain, access.require])
     app[ARCHIVE] = archive
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
     app.cleanup_ctx.append(bearer.limits_of)
     app[exports.WORKSHOP] = Workshop(archive, {"export": export})
     app.on_response_prepare.append(set_headers)
-    app.add_routes([*health.routes, *sign_in.routes, *pages.routes, *people.routes, *trail.routes])
-    app.add_routes([*asking.routes, *exports.routes])
-    app.add_routes([*api_tokens.routes, *api_page.routes, *API_ROUTES])
-    app.router.add_get("/static/style.css", stylesheet)
+    for module in MODULES:
+        app.add_routes(module.routes)
     return app
-
-
-async def stylesheet(_: web.Request) -> web.Response:
-    """The exports' style and the pages' own."""
-    text = (files("archiver.export") / "templates" / "style.css").read_text()
-    text += (files("archiver.web") / "static" / "pages.css").read_text()
-    return web.Response(text=text, content_type="text/css", headers={"Cache-Control": "max-age=300"})
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:

@@ -1,9 +1,8 @@
-"""The pages for reading: the list of rooms, a room as a chat, search, and the files that came with messages."""
+"""The pages for reading: the list of rooms, a room as a chat, and the files that came with messages."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from aiohttp import web
@@ -19,9 +18,7 @@ from archiver.reading.bridged import bridged
 from archiver.reading.channels import channels
 from archiver.reading.interruption import interruptions
 from archiver.reading.rooms import Room
-from archiver.reading.search import as_shown, search
-from archiver.reading.timeline import Entry, authors, page_before
-from archiver.reading.words import NothingToSearch
+from archiver.reading.timeline import Entry, page_before
 from archiver.web.access import reading
 from archiver.web.context import ARCHIVE, language
 from archiver.web.place import place, read_place
@@ -33,23 +30,6 @@ routes = web.RouteTableDef()
 PAGE = 100
 FILE = "SELECT address, scan FROM media WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = 'file' AND state = 'stored'"
 DESPITE = "infected"  # said in the address by who has read the warning
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@web.middleware
-async def explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as pages for people; what went wrong inside goes to the log, without content."""
-    try:
-        return await handler(request)
-    except web.HTTPNotFound:
-        return render(request, "problem.html", 404, problem=language(request).gettext("Not found"))
-    except web.HTTPException:
-        raise
-    except Exception:
-        log.exception("A page failed: %s %s", request.method, request.match_info.route.name or "")
-        raise web.HTTPInternalServerError(
-            text=language(request).gettext("Something went wrong; the administrator finds it in the log.")
-        ) from None
 
 
 @routes.get("/")
@@ -132,28 +112,6 @@ async def file(request: web.Request) -> web.StreamResponse:
             "Content-Security-Policy": "default-src 'none'; sandbox",
         },
     )
-
-
-@routes.get("/search")
-async def find(request: web.Request) -> web.StreamResponse:
-    """Search in all messages."""
-    archive, query = request.app[ARCHIVE], request.query.get("q", "").strip()[:1000]
-    if not query:
-        return render(request, "search.html", query="", found=None, names={}, problem=False)
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        await note(tx, archive.vault.org, request["actor"], "search", words=len(query.split()))
-    try:
-        async with reading(request) as tx:
-            found = await search(tx, archive.vault, query)
-            if not request["visitor"].reads_everything:
-                found = await as_shown(tx, archive.vault, query, found)
-            rooms = {room.room_id: room for room in await room_list.rooms(tx, archive.vault)}
-            said_by = await authors(tx, archive.vault, rooms, [hit.message for hit in found.hits])
-        async with tenant_tx(archive.pool, archive.vault.org) as tx:
-            await note(tx, archive.vault.org, request["actor"], "search results", shown=found.shown())
-    except NothingToSearch:
-        return render(request, "search.html", 400, query=query, found=None, names={}, problem=True)
-    return render(request, "search.html", query=query, found=found, names=rooms, authors=said_by, problem=False)
 
 
 async def _room(request: web.Request) -> Room:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from yarl import URL
 
 from archiver.export.html import environment_of
+from archiver.web.assets import address
 from archiver.web.context import ARCHIVE, language, language_cookie
 from archiver.web.place import place_after
 
@@ -20,9 +22,17 @@ def environment(code: str) -> Environment:
     """The pages' templates in a language, and those they share with the exports."""
     loader = ChoiceLoader([PackageLoader("archiver.web"), PackageLoader("archiver.export")])
     made = environment_of(loader, code)
+    made.globals["asset"] = address
     made.filters["part"] = lambda text: quote(text, safe="")
-    made.filters["after"] = lambda hit: place_after(hit.message.record)
+    made.filters["after_record"] = place_after
     return made
+
+
+def present(path: str, menu: Sequence[str]) -> str:
+    """The address in the menu under which a page falls; conversations fall under the list of them."""
+    above = [each for each in menu if path == each or path.startswith(each.rstrip("/") + "/")]
+    nearest = max(above, key=len, default="")
+    return nearest if nearest != "/" or path == "/" or path.startswith("/rooms/") else ""
 
 
 def render(request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
@@ -31,10 +41,11 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     # What a form was answered with has no address of its own.
     here = request.rel_url if request.method in ("GET", "HEAD") else URL("/")
     other = here.update_query(lang="en" if say.code == "nl" else "nl")
-    visitor, ended = request.get("visitor"), request.get("ended_jobs", 0)
-    known = {"visitor": visitor, "menu": request.get("menu", ()), "here": str(here), "ended_jobs": ended}
-    page = environment(say.code).get_template(template)
-    text = page.render(say=say, other_language=str(other), **known, **values)
+    menu = request.get("menu", ())
+    frame = {"say": say, "other_language": str(other), "visitor": request.get("visitor"), "menu": menu}
+    frame |= {"here": request.path, "address": str(here), "present": present(request.path, [path for path, _ in menu])}
+    frame["ended_jobs"] = request.get("ended_jobs", 0)
+    text = environment(say.code).get_template(template).render(frame | values)
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
     if request.query.get("lang") in ("nl", "en"):
         name = language_cookie(request.app[ARCHIVE].settings)

@@ -40,7 +40,8 @@ FORGET = "DELETE FROM fetched_file WHERE number_id = $1 AND media_id = $2"
 OLD = """
     DELETE FROM fetched_file WHERE fetched_at < now() - interval '30 days' AND NOT EXISTS (
         SELECT FROM inbox WHERE state IN ('waiting', 'aside') AND inbox.sealed IS NOT NULL
-                            AND CASE WHEN fetched_file.dedupe IS NULL THEN arrived_at <= fetched_at ELSE inbox.dedupe = fetched_file.dedupe END)
+                            AND CASE WHEN fetched_file.dedupe IS NULL THEN arrived_at <= fetched_at
+                                     ELSE inbox.dedupe = fetched_file.dedupe END)
 """
 AGAIN = 60.0  # seconds after which what still waits is looked at once more, and a file that could not be fetched is tried again
 LONGEST = 6 * 3600.0  # between two attempts at one file, which come ever later: WhatsApp blocks who fails often

@@ -99,7 +99,7 @@ class Overlooked:
             if event.get("event_id") in unknown and _sent(event) <= until and await self._wanted({"room_id": room_id} | event)
         ]
         if missing:
-            log.warning("%d event(s) in %s were never told us by the homeserver: they go now.", len(missing), room_id)
+            log.warning("%d event(s) in %s, of which the homeserver has told us nothing, go now.", len(missing), room_id)
             await self._relay.take_out(missing)
         return len(missing)
 

@@ -87,7 +87,7 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Point:
     """A point on the map, in degrees."""
 
     latitude: float
@@ -116,7 +116,7 @@ class Incoming:
     network_type: str  # what the network itself calls it
     text: str = ""
     media: Media | None = None
-    place: Place | None = None
+    place: Point | None = None
     cards: str = ""  # contacts, as vCard
     target: str = ""  # the message that a reaction, edit or revocation is about
     reply_to: str = ""

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import asyncpg
 
 from bridge.network import NetworkError
-from bridge.numbers import SETTINGS_ACCOUNT, Account, Number, Numbers, sealed_as
+from bridge.numbers import SETTINGS_ACCOUNT, BusinessAccount, Number, Numbers, sealed_as
 from bridge.office import assigning
 from bridge.office.alarm import Alarms
 from bridge.office.interruption import Interruption, Interruptions
@@ -99,7 +99,7 @@ class Administration:
 
     # Accounts.
 
-    def accounts(self) -> list[Account]:
+    def accounts(self) -> list[BusinessAccount]:
         """Every business account that has a token."""
         return [account for account in self._numbers.accounts() if account.token]
 

@@ -14,7 +14,7 @@ from bridge.numbers import Number
 from bridge.office.administration import Administration, Refusal
 from bridge.office.commands import COMMANDS, Asked, NotACommand, allowed, holds_secret, parse
 from bridge.office.interruption import CAUSES
-from bridge.office.management import Reply, Said
+from bridge.office.management import Question, Reply
 from bridge.office.probing import Probe
 from bridge.settings import Bridge
 
@@ -49,7 +49,7 @@ class Desk:
             "history": self._history,
         }
 
-    async def answer(self, said: Said) -> Reply | None:
+    async def answer(self, said: Question) -> Reply | None:
         """What the bot says back."""
         if holds_secret(said.text):
             return Reply(

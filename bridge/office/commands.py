@@ -60,7 +60,7 @@ COMMANDS = (
     ),
     Command(
         "pause", ("pauzeer",), ("pause",), ("pauzeer NUMMER", "pause NUMBER"),
-        ("breng niets meer over; wat binnenkomt wordt bewaard", "carry nothing over; what comes in is kept"), 1, 1,
+        ("breng niets meer over; alles wacht tot u het hervat", "carry nothing over; all of it waits until you resume"), 1, 1,
     ),
     Command(
         "resume", ("hervat",), ("resume",), ("hervat NUMMER", "resume NUMBER"), ("breng weer over", "carry over again"), 1, 1,

@@ -63,7 +63,7 @@ LATER = "UPDATE asked SET attempts = attempts + 1, due_at = now() + make_interva
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Question:
     """Something that a person said to the bot."""
 
     event_id: str
@@ -82,7 +82,7 @@ class Reply:
     redact: bool = False
 
 
-Answer = Callable[[Said], Awaitable[Reply | None]]
+Answer = Callable[[Question], Awaitable[Reply | None]]
 
 
 class Management:
@@ -311,7 +311,7 @@ class Management:
             return True
         row = await self._pool.fetchrow(DIRECT, room_id)
         language = row["language"] if row else self._language
-        reply = await answer(Said(event["event_id"], room_id, sender, str(content.get("body", "")), language))
+        reply = await answer(Question(event["event_id"], room_id, sender, str(content.get("body", "")), language))
         if reply is None:
             return True
         if reply.redact:

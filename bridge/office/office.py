@@ -31,7 +31,7 @@ from bridge.office.retention import forget
 from bridge.office.token_page import TokenPage
 from bridge.office.watch import Watch
 from bridge.portal.portal import Portals
-from bridge.relay.lanes import Alarm
+from bridge.relay.lanes import SetAside
 from bridge.relay.relay import Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge
@@ -105,7 +105,7 @@ class Office:
         async with serving(app, settings.provisioning_host, settings.provisioning_port, patience=settings.webhook_timeout):
             yield
 
-    async def _ring(self, alarm: Alarm) -> None:
+    async def _ring(self, alarm: SetAside) -> None:
         """A message was set aside that no sender can mend. What came in is counted by the watch."""
         if alarm.table == "outbox":
             await self.alarms.ring("poison", "outbox", f"Matrix → WhatsApp: {alarm.problem}")

@@ -34,7 +34,7 @@ GiveUp = Callable[[dict[str, Any], str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class SetAside:
     """An item that was set aside: for an admin, without anything of its content."""
 
     table: str
@@ -58,7 +58,7 @@ class Lanes:
     """One direction as it runs."""
 
     def __init__(
-        self, pool: asyncpg.Pool, seal: Seal, queue: Queue, at_once: int, word: Word, alarm: Callable[[Alarm], Awaitable[None]]
+        self, pool: asyncpg.Pool, seal: Seal, queue: Queue, at_once: int, word: Word, alarm: Callable[[SetAside], Awaitable[None]]
     ) -> None:
         self._pool = pool
         self._seal = seal
@@ -193,7 +193,7 @@ class Lanes:
             problem = column(reason(error))
             log.warning("%s %d can't be dealt with: %s", self._queue.table, row["id"], problem)
             await self._pool.execute(self._queue.finish, row["id"], "failed", problem)
-            await self._ring_alarm(Alarm(self._queue.table, row["id"], lane, row["number"] or "", problem))
+            await self._ring_alarm(SetAside(self._queue.table, row["id"], lane, row["number"] or "", problem))
             return True
 
     async def _one(self, lane: str, row: Any, work: Work, give_up: GiveUp) -> bool:
@@ -233,7 +233,7 @@ class Lanes:
         if what.state in ("kept", "failed"):
             await self._pool.execute(self._queue.judge, row["id"], what.state, problem, column(what.awaits) or None)
             if what.alarm:
-                await self._ring_alarm(Alarm(table, row["id"], lane, row["number"] or "", problem))
+                await self._ring_alarm(SetAside(table, row["id"], lane, row["number"] or "", problem))
             return await self._tell(lane, row, what.state, problem, 0, give_up)
         after = max(what.after, self._settle) if what.unsure else what.after
         # What comes from WhatsApp needs WhatsApp for files alone: the others go on.
@@ -279,7 +279,7 @@ class Lanes:
                 return False
         return True
 
-    async def _ring_alarm(self, alarm: Alarm) -> None:
+    async def _ring_alarm(self, alarm: SetAside) -> None:
         try:
             await self._alarm(alarm)
         except Exception as error:

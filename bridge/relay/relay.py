@@ -17,11 +17,11 @@ from typing import Any
 import asyncpg
 
 from bridge.relay import failed
-from bridge.relay.lanes import Alarm, GiveUp, Lanes, Word, Work
+from bridge.relay.lanes import GiveUp, Lanes, SetAside, Word, Work
 from bridge.relay.queues import HISTORY, INBOX, OUTBOX, Queue, column
 from bridge.sealing import Seal
 
-__all__ = ["INBOX", "OUTBOX", "Alarm", "Pace", "Relay", "column"]
+__all__ = ["INBOX", "OUTBOX", "Pace", "Relay", "SetAside", "column"]
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def unheard(room_id: str) -> None:
     """Nobody who has to know where people talk."""
 
 
-async def quiet(alarm: Alarm) -> None:
+async def quiet(alarm: SetAside) -> None:
     """Nobody to be told of alarms: they are counted at /healthz all the same."""
 
 
@@ -151,7 +151,7 @@ class Relay:
     """The two queues in the bridge's database."""
 
     def __init__(self, pool: asyncpg.Pool, seal: Seal, pace: Pace = Pace()) -> None:
-        self.alarm: Callable[[Alarm], Awaitable[None]] = quiet
+        self.alarm: Callable[[SetAside], Awaitable[None]] = quiet
         self.twice: Callable[[dict[str, Any]], Awaitable[None]] = untold
         self.stirred: Callable[[str], None] = unheard  # told of each room in which something was carried over
         self._heard: dict[str, float] = {}  # when each number's webhook was last heard, on the loop's clock
@@ -320,7 +320,7 @@ class Relay:
     async def _perhaps_twice(self, event: dict[str, Any]) -> None:
         await self.twice(event)
 
-    async def _ring(self, alarm: Alarm) -> None:
+    async def _ring(self, alarm: SetAside) -> None:
         await self.alarm(alarm)
 
     def _close(self, value: dict[str, Any], key: str) -> bytes:

@@ -46,7 +46,9 @@ def cause(error: Exception) -> str:
 
 
 def setback(error: Exception, attempt: int, waited: float, chance: float, *, inward: bool = False) -> Setback:
-    """After the `attempt`-th failure (from 1) of a message that has waited for the same for `waited` seconds; `chance` is in [0, 1).
+    """After the `attempt`-th failure (from 1) of a message that has waited for the same for `waited` seconds.
+
+    `chance` is in [0, 1).
 
     `inward`: it comes from WhatsApp, which has had our word that we have it: it waits as long as the homeserver is away.
     """

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import bridged, catchup, growth, latency, ledger, sessions
+from tests.bench import bridged, catchup, growth, latency, ledger, search, sessions
 from tests.bench.archive import reachable
 
 IDEAS = {
@@ -17,6 +17,7 @@ IDEAS = {
     "latency": latency.run,
     "catchup": catchup.run,
     "sessions": sessions.run,
+    "search": search.run,
     "bridge": bridged.run,
 }
 

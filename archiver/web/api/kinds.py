@@ -110,10 +110,10 @@ KINDS = {
         Kind("invalid", 422, N_("Invalid request"), N_("Parameters or body are not as the OpenAPI document describes them.")),
         Kind("cursor", 404, N_("Invalid cursor"), N_("The cursor is not one that this list gave. Begin again without one.")),
         Kind(
-            "nothing-to-search",
+            "query",
             422,
-            N_("Nothing to search for"),
-            N_("The query holds no word that can be searched for. Give at least one word that must occur."),
+            N_("Unclear query"),
+            N_("The words to search for can't be understood; 'errors' says what is wrong with them."),
         ),
         Kind("too-many", 429, N_("Too many requests"), N_("Wait as many seconds as 'Retry-After' says.")),
         Kind("failed", 500, N_("Something went wrong"), N_("The administrator finds the cause in the log.")),

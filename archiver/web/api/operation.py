@@ -52,7 +52,7 @@ OTHERWISE = N_("This is not as it is described.")
 
 Asked = TypeVar("Asked", bound="Request")
 Answer = BaseModel | web.StreamResponse
-ROUTES = web.RouteTableDef()
+routes = web.RouteTableDef()
 
 
 class Request(BaseModel):
@@ -155,7 +155,7 @@ def operation(
 
         handle.scope = scope  # type: ignore[attr-defined]  # what access.require asks of a token
         more = {"allow_head": False} if method == "GET" else {}
-        ROUTES.route(method, ROOT + path, **more)(handle)
+        routes.route(method, ROOT + path, **more)(handle)
         return handle
 
     return declare

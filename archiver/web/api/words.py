@@ -25,6 +25,11 @@ def _moment(value: Any) -> Any:
     return value
 
 
+def moment_of(text: str) -> datetime:
+    """A moment of a cursor of ours."""
+    return datetime.fromisoformat(text)
+
+
 def fit(value: Any) -> Any:
     """Text from a message as JSON can carry it: what is no character is shown as such."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

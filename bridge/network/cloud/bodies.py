@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bridge.network import Media, Named, Place
+from bridge.network import Media, Named, Point
 from bridge.network.cloud import cards
 from bridge.network.cloud.delivery import objects
 from bridge.network.cloud.parts import File, Problem, known, words
@@ -244,14 +244,14 @@ def _problem(value: dict[str, Any]) -> Problem | None:
     return known(Problem, value)
 
 
-def _place(part: dict[str, Any], live: bool) -> Place | None:
+def _place(part: dict[str, Any], live: bool) -> Point | None:
     try:
         latitude, longitude = float(part["latitude"]), float(part["longitude"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     if not (math.isfinite(latitude) and math.isfinite(longitude) and abs(latitude) <= 90 and abs(longitude) <= 180):
         return None
-    return Place(latitude, longitude, live)
+    return Point(latitude, longitude, live)
 
 
 def _form(answer: Any) -> Iterator[str]:

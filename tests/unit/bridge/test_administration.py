@@ -28,7 +28,7 @@ from bridge.office.gate import Gate
 from bridge.office.importing import Imports
 from bridge.office.interruption import Interruptions
 from bridge.office.linked import Linked
-from bridge.office.management import Said
+from bridge.office.management import Question
 from bridge.office.provisioning import PREFIX, Provisioning
 from bridge.office.pulse import Pulse
 from bridge.office.token_page import TokenPage
@@ -68,7 +68,7 @@ class Bureau:
     imports: Imports
 
     async def say(self, text: str, sender: str = ADMIN, language: str = "nl") -> str:
-        reply = await self.desk.answer(Said("$1", "!r", sender, text, language))
+        reply = await self.desk.answer(Question("$1", "!r", sender, text, language))
         assert reply is not None
         return reply.text
 
@@ -265,7 +265,7 @@ async def test_anybody_else_is_refused_politely_and_told_nothing(bureau: Bureau)
 
 
 async def test_a_token_in_the_chat_is_redacted_and_not_used(bureau: Bureau):
-    reply = await bureau.desk.answer(Said("$1", "!r", ADMIN, "verbind 200 EAAG" + "x" * 60, "nl"))
+    reply = await bureau.desk.answer(Question("$1", "!r", ADMIN, "verbind 200 EAAG" + "x" * 60, "nl"))
     assert reply.redact
     assert "Trek het token in" in reply.text
     assert [account.waba_id for account in bureau.office.accounts()] == [""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ from bridge.numbers import Numbers
 from bridge.office import assigning
 from bridge.office.alarm import Alarms
 from bridge.portal.portal import Portals
-from bridge.relay.relay import Relay
+from bridge.relay.relay import INBOX, Relay
 from bridge.sealing import Seal
 from bridge.settings import Bridge, Number
 from tests.unit.bridge.homeserver import Homeserver, Room, homeserver
@@ -500,6 +500,29 @@ async def test_an_edit_a_deletion_and_a_reaction_wait_for_their_message_and_are_
     assert edited.startswith("los\n✏️ Bewerkt; het oorspronkelijke bericht is hier niet")
     assert "verwijderd dat hier niet is" in deleted
     assert reacted.startswith("Reageerde met 🙏")
+
+
+async def test_an_edit_that_was_told_of_before_its_message_came_is_applied_when_it_does(half, monkeypatch):
+    monkeypatch.setattr("bridge.relay.setback.NOT_YET", 0.1)
+    relay, stop = half.arriving._relay, asyncio.Event()
+    original = half.said("31611", {"type": "text", "text": {"body": "ruw"}})
+    part = {"original_message_id": original["id"], "message": {"type": "text", "text": {"body": "net"}}}
+    edit = half.said("31611", {"type": "edit", "edit": part})
+
+    async def arrives(message: dict[str, Any], check: Callable[[list[str]], bool]) -> None:
+        value = {"metadata": {"phone_number_id": "106"}, "messages": [message]}
+        entry = {"id": "7", "changes": [{"field": "messages", "value": value}]}
+        await relay.take_in(list(half.whatsapp.split({"entry": [entry]})))
+        async with asyncio.timeout(10):
+            while not half.rooms or not check(half.rooms[0].said()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(relay.run(INBOX, half.arriving.carry, half.arriving.not_carried, stop))
+    await arrives(edit, lambda said: said[-1:] != [] and said[-1].startswith("net\n✏️ Bewerkt; het oorspronkelijke"))
+    await asyncio.sleep(0.3)
+    await arrives(original, lambda said: said[1:] == ["net"])
+    stop.set()
+    await asyncio.wait_for(task, 8)
 
 
 async def test_a_message_is_not_lost_with_its_file_which_is_filled_in_when_it_can_be_had(half):

@@ -668,7 +668,7 @@ async def test_what_is_said_while_the_number_is_paused_waits_and_goes_in_order_a
     bridge.numbers.paused = lambda _: False
     await bridge.pool.execute(DUE_OUT, NUMBER)  # as resuming does
     async with asyncio.timeout(10):
-        while len(await bridge.sent()) < 3:
+        while len(await bridge.sent()) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert [item["text"]["body"] for item in await bridge.sent()] == texts[1:]
     assert bridge.matrix.told_of("$p0") == ["stayed"]
@@ -681,7 +681,7 @@ async def test_what_waited_for_an_answer_when_the_number_is_given_away_is_told_n
     async with bridge.pool.acquire() as connection:
         await assigning.close(connection, NUMBER)
     async with asyncio.timeout(10):
-        while await bridge.state(event_id) != "kept":
+        while await bridge.state(event_id) != "kept":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert bridge.matrix.notices[-1].startswith("Dit bericht is niet bij WhatsApp aangekomen: het wachtte op een antwoord")
     assert bridge.matrix.told_of(event_id)[-1] == "failed"
@@ -698,11 +698,11 @@ async def test_that_something_was_read_can_not_be_told_now_and_no_message_waits_
     said = {"type": "m.room.message", "event_id": "$door", "room_id": ROOM, "sender": MINISTER}
     await bridge.relay.take_out([said | {"content": {"msgtype": "m.text", "body": "gaat gewoon door"}}])
     async with asyncio.timeout(1.5):
-        while await bridge.state("$door") != "done":
+        while await bridge.state("$door") != "done":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert await bridge.sim.ask("/sim/marked") == []
     async with asyncio.timeout(10):
-        while not await bridge.sim.ask("/sim/marked"):
+        while not await bridge.sim.ask("/sim/marked"):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert [one["message_id"] for one in await bridge.sim.ask("/sim/marked")] == [message_id]
     assert bridge.matrix.notices == []
@@ -750,7 +750,7 @@ async def test_a_numbers_limit_holds_over_all_its_conversations(bridge):
     ]  # fmt: skip
     await bridge.relay.take_out(events)
     async with asyncio.timeout(15):
-        while len(await bridge.sent()) < 56:
+        while len(await bridge.sent()) < 56:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert await bridge.pool.fetchval("SELECT count(*) FROM outbox WHERE attempts > 0 OR problem IS NOT NULL") == 0
 

@@ -179,10 +179,10 @@ async def test_a_file_that_could_not_be_fetched_ahead_is_tried_again_while_its_m
     await relay.take_in([image(1)])
     await pool.execute("UPDATE inbox SET arrived_at = now() - interval '1 minute'")
     async with running(files.ahead), asyncio.timeout(10):
-        while len(network.asked) < 2:
+        while len(network.asked) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         network.refuses = False
-        while not await pool.fetchval("SELECT count(*) FROM fetched_file"):
+        while not await pool.fetchval("SELECT count(*) FROM fetched_file"):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         asked = len(network.asked)
         await asyncio.sleep(0.3)
@@ -196,12 +196,12 @@ async def test_a_kept_file_goes_after_a_month_but_not_while_its_message_waits(po
     await relay.take_in([image(1), image(2)])
     await pool.execute("UPDATE inbox SET arrived_at = now() - interval '40 days'")
     async with running(files.ahead), asyncio.timeout(10):
-        while await pool.fetchval("SELECT count(*) FROM fetched_file") < 2:
+        while await pool.fetchval("SELECT count(*) FROM fetched_file") < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await pool.execute("UPDATE fetched_file SET fetched_at = now() - interval '31 days'")
     await pool.execute("UPDATE inbox SET state = 'failed' WHERE dedupe LIKE '%wamid.2'")
     async with running(Files(pool, SEAL, network).ahead), asyncio.timeout(10):
-        while await pool.fetchval("SELECT count(*) FROM fetched_file") > 1:
+        while await pool.fetchval("SELECT count(*) FROM fetched_file") > 1:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert await pool.fetch("SELECT media_id FROM fetched_file") == [("1",)]
 

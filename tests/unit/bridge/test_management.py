@@ -16,7 +16,7 @@ from bridge.numbers import Numbers
 from bridge.office.alarm import Alarms
 from bridge.office.importing import Imports
 from bridge.office.interruption import Interruptions
-from bridge.office.management import Management, Reply, Said
+from bridge.office.management import Management, Question, Reply
 from bridge.sealing import Seal
 from bridge.settings import Bridge
 
@@ -93,7 +93,7 @@ def message(sender: str, body: str = "lijst", **more: Any) -> dict[str, Any]:
     return {"type": "m.room.message", "event_id": f"${sender}{body}", "room_id": "!chat", "sender": sender, "content": content}
 
 
-async def echo(said: Said) -> Reply:
+async def echo(said: Question) -> Reply:
     return Reply(f"{said.sender} zei {said.text}", "en", redact="geheim" in said.text)
 
 

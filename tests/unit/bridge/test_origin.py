@@ -16,7 +16,7 @@ from bridge.network import NotUnderstood
 from bridge.network.cloud import Cloud
 from bridge.network.cloud.delivery import split
 from bridge.network.cloud.parts import number_of
-from bridge.numbers import Account, Number, Numbers
+from bridge.numbers import BusinessAccount, Number, Numbers
 from bridge.origin import caller, newest, signed_by, sort_out, within
 from bridge.settings import Bridge
 
@@ -25,7 +25,10 @@ CLOUD = Cloud(None, "http://127.0.0.1:1", "v25.0", str, 1)  # type: ignore[arg-t
 
 def numbers(**more) -> Numbers:
     made = Numbers(Bridge(app_secret="own", access_token="token", **more))
-    made._accounts = {"A": Account("A", token="a", app_secret="sa"), "B": Account("B", token="b", app_secret="sb")}
+    made._accounts = {
+        "A": BusinessAccount("A", token="a", app_secret="sa"),
+        "B": BusinessAccount("B", token="b", app_secret="sb"),
+    }
     made._by_id = {"1": Number("1", "+31 1", "@a:x", "A"), "2": Number("2", "+31 2", "@b:x", "B")}
     return made
 
@@ -70,7 +73,7 @@ def test_an_account_cannot_tell_what_became_of_anothers_number(value):
 
 def test_of_the_account_without_a_name_only_its_own_signer_tells():
     made = numbers()
-    made._accounts[""] = Account("")
+    made._accounts[""] = BusinessAccount("")
     told = {"field": "account_update", "value": {"event": "PARTNER_REMOVED"}}
     assert sort_out(body(("X", [told])), made, frozenset({"B"})).foreign
     assert not sort_out(body(("X", [told])), made, frozenset({""})).foreign
@@ -91,7 +94,7 @@ def test_the_settings_files_account_needs_no_name_but_takes_no_others():
     made = Numbers(Bridge(app_secret="own", numbers=[{"id": "1", "display_phone_number": "+31", "official": "@a:x"}]))
     assert sort_out(body(("ANY", [change("1")])), made, frozenset({""})).served == {"1"}
     assert sort_out({"entry": [{"changes": [change("1")]}]}, made, frozenset({""})).served == {"1"}
-    made._accounts["B"] = Account("B", app_secret="sb")
+    made._accounts["B"] = BusinessAccount("B", app_secret="sb")
     assert sort_out(body(("B", [change("1")])), made, frozenset({"B"})).foreign
 
 
@@ -130,7 +133,7 @@ def test_a_signature_tells_whose_secret_made_it():
     assert signed_by(raw, None, made) == frozenset()
     own = "sha256=" + hmac.digest(b"own", raw, hashlib.sha256).hex()
     assert signed_by(raw, own, made) == {""}
-    made._accounts["C"] = Account("C")  # of the settings file's app
+    made._accounts["C"] = BusinessAccount("C")  # of the settings file's app
     assert signed_by(raw, own, made) == {"", "C"}
     empty = "sha256=" + hmac.digest(b"", raw, hashlib.sha256).hex()
     assert signed_by(raw, empty, Numbers(Bridge())) == frozenset()

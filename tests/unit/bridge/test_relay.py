@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mautrix.errors import MatrixUnknownRequestError
 
 from bridge.network import NetworkError, NotUnderstood, NotYet
-from bridge.relay.relay import INBOX, OUTBOX, Alarm, Pace, Relay
+from bridge.relay.relay import INBOX, OUTBOX, Pace, Relay, SetAside
 from bridge.sealing import Seal
 
 pytestmark = pytest.mark.postgres
@@ -32,7 +32,7 @@ class Other:
     does: Callable[[dict[str, Any]], Awaitable[str]]
     carried: list[str] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
-    alarms: list[Alarm] = field(default_factory=list)
+    alarms: list[SetAside] = field(default_factory=list)
 
     async def work(self, change: dict[str, Any]) -> str:
         state = await self.does(change)
@@ -63,7 +63,7 @@ async def relay(bridge_url: str) -> AsyncIterator[Relay]:
 async def running(relay: Relay, does: Callable[[dict[str, Any]], Awaitable[str]] = at_once, queue=INBOX) -> AsyncIterator[Other]:
     other, stop = Other(relay, does), asyncio.Event()
 
-    async def note(alarm: Alarm) -> None:
+    async def note(alarm: SetAside) -> None:
         other.alarms.append(alarm)
 
     async def give_up(change: dict[str, Any], reason: str) -> None:
@@ -253,7 +253,7 @@ async def test_the_time_of_an_outage_is_not_held_against_what_then_waits_for_its
         await relay._pool.execute("UPDATE inbox SET waits_since = now() - interval '3 hours'")
         away = False
         async with asyncio.timeout(10):
-            while await states(relay) != {"aside": 1}:
+            while await states(relay) != {"aside": 1}:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     assert await relay._pool.fetchval("SELECT waits_since > now() - interval '1 minute' FROM inbox")
     await relay._pool.execute("UPDATE inbox SET waits_since = now() - interval '3 hours', due_at = now()")
@@ -530,16 +530,19 @@ async def test_what_is_done_is_forgotten_after_a_while_and_still_comes_only_once
 async def test_what_is_only_of_use_for_a_while_is_cleaned_and_what_may_yet_be_needed_is_not(relay):
     await relay._pool.execute("""
         INSERT INTO noticed VALUES ('!a', 'oud', current_date - 8), ('!a', 'nieuw', current_date);
-        INSERT INTO withdrawn VALUES ('$oud', now() - interval '31 days'), ('$wacht', now() - interval '31 days'), ('$nieuw', now());
-        INSERT INTO outbox (event_id, room_id, sealed, state) VALUES ('$wacht', '!a', 'x', 'waiting'), ('$mislukt', '!a', 'x', 'failed');
+        INSERT INTO withdrawn SELECT name, now() - interval '31 days' FROM unnest(ARRAY['$oud', '$wacht']) AS name;
+        INSERT INTO withdrawn VALUES ('$nieuw', now());
+        INSERT INTO outbox (event_id, room_id, sealed, state)
+            VALUES ('$wacht', '!a', 'x', 'waiting'), ('$mislukt', '!a', 'x', 'failed');
         INSERT INTO carried (number_id, message_id, room_id, event_id) VALUES ('31', 'mislukt', '!a', '$mislukt');
-        INSERT INTO delivery VALUES ('31', 'oud', 'c', 'read', now() - interval '400 days'), ('31', 'jong', 'c', 'read', now()),
-            ('31', 'mislukt', 'c', 'failed', now() - interval '400 days'), ('31', 'vergeten', 'c', 'failed', now() - interval '400 days');
+        INSERT INTO delivery VALUES ('31', 'jong', 'c', 'read', now());
+        INSERT INTO delivery SELECT '31', name, 'c', state, now() - interval '400 days'
+            FROM (VALUES ('oud', 'read'), ('mislukt', 'failed'), ('vergeten', 'failed')) AS given (name, state);
     """)
     stop = asyncio.Event()
     task = asyncio.create_task(relay.forget(stop))
     async with asyncio.timeout(5):
-        while await relay._pool.fetchval("SELECT count(*) FROM delivery") == 4:
+        while await relay._pool.fetchval("SELECT count(*) FROM delivery") == 4:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     stop.set()
     await task

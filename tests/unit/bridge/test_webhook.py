@@ -30,7 +30,7 @@ from cryptography.x509.oid import NameOID
 
 from bridge.listening import serving, tls
 from bridge.network.cloud import Cloud
-from bridge.numbers import Account, Number, Numbers
+from bridge.numbers import BusinessAccount, Number, Numbers
 from bridge.office import assigning
 from bridge.office.alarm import Alarms
 from bridge.office.pulse import Pulse
@@ -85,7 +85,7 @@ def opened(bridge_url: str) -> Open:
     async def open_(**more: Any) -> AsyncIterator[Called]:
         settings = Bridge(app_secret="own", verify_token="verify", **more)
         numbers, pulse = Numbers(settings), Pulse()
-        numbers._accounts |= {"B": Account("B", token="tb", app_secret="sb")}
+        numbers._accounts |= {"B": BusinessAccount("B", token="tb", app_secret="sb")}
         numbers._by_id = {"1": Number("1", "+31 1", "@a:x"), "2": Number("2", "+31 2", "@b:x", "B")}
         async with asyncpg.create_pool(bridge_url, min_size=1, max_size=4) as pool, aiohttp.ClientSession() as http:
             relay, alarms = Relay(pool, SEAL), Alarms(pool)

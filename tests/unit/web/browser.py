@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -205,9 +205,9 @@ async def _deliberation(office: Office) -> None:
         "info": {"mimetype": "image/png", "size": len(PIXEL)},
     }
     events["picture"] = told.add("m.room.message", shown)
-    events["unreadable"] = told.add(
-        "m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "y"}
-    )
+    sealed = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "y"}
+    events["unreadable"] = told.add("m.room.encrypted", sealed)
+    told.arrivals[-1] = replace(told.arrivals[-1], unreadable="no-key")
     long = "eenheelergwoorddatnietafgebrokenkanworden" * 4
     told.say(f"Een lange link: https://voorbeeld.example/{long}")
     told.member("@j.vermeer:x", "leave")

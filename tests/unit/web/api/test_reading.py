@@ -92,7 +92,19 @@ async def test_search_finds_what_a_page_finds(officer, talk):
     assert [(hit["snippet"], hit["room_name"]) for hit in found["items"]] == [("vierde kademuur", "Overleg over de kademuur")]
     assert found["total"] == 1
     status, problem = await officer.ask("/search?q=-alleen")
-    assert (status, problem["type"]) == (422, "/api/v1/#problem-nothing-to-search")
+    assert (status, problem["type"], problem["errors"][0]["code"]) == (422, "/api/v1/#problem-query", "only-not")
+
+
+async def test_search_goes_on_from_page_to_page_with_filters(officer, talk):
+    found, path = [], f"/search?room_id={quote(talk.room)}&limit=2&order=oldest"
+    while path:
+        _, page = await officer.ask(path)
+        found += [hit["snippet"] for hit in page["items"]]
+        path = f"/search?room_id={quote(talk.room)}&limit=2&order=oldest&cursor={page['next']}" if page["next"] else ""
+    assert found == ["eerste", "tweede, verbeterd", "derde", "vierde kademuur", "vijfde"]
+    for has, said in (("edit", "tweede, verbeterd"), ("deletion", "derde")):
+        _, page = await officer.ask(f"/search?room_id={quote(talk.room)}&has={has}")
+        assert [hit["snippet"] for hit in page["items"]] == [said]
 
 
 async def test_conversations_are_listed_with_filters_and_pages(officer, archive, talk, room):
