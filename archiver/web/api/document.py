@@ -48,6 +48,10 @@ PURPOSE: tuple[JsonSchema, ...] = (
         "example": "2026-0017",
     },
 )
+# In the order in which they are told.
+SUBJECTS = (
+    "You", "Conversations", "Messages", "Search", "Exports", "Channels", "Audit trail", "People and roles", "Health",
+)  # fmt: skip
 COMMON = ("unauthenticated", "not-yours", "scope", "no-account", "apart", "too-many", "failed", "unavailable")
 ABOUT_API = """\
 The same abilities as the pages of the archive, for programs, under the same rules: who you are decides what you see, what \
@@ -93,7 +97,7 @@ def document() -> JsonSchema:
             "contact": {"name": "The administrator of your archive", "url": "https://example.invalid/see-your-organisation"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": subject} for subject in dict.fromkeys(each.subject for each in OPERATIONS)],
+        "tags": [{"name": subject} for subject in SUBJECTS],
         "security": [{"token": []}, {"session": []}],
         "paths": paths,
         "components": {

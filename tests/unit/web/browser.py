@@ -20,7 +20,9 @@ from archiver.ledger.files import FileStore
 from archiver.ledger.record import moment
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access
+from archiver.web import access, sessions
+from archiver.web.api import tokens
+from archiver.web.api.scopes import Scope
 from archiver.web.app import application
 from archiver.web.context import Archive
 from archiver.web.roles import Role, grant
@@ -182,6 +184,13 @@ async def furnish(office: Office) -> None:
     await _whatsapp(office)
     async with tenant_tx(office.archive.pool, 1) as tx:
         await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
+    for role in (Role.RECORDS_OFFICER, Role.INSPECTOR):
+        cookie = await session_of(office.archive, role, person=role.value)
+        async with tenant_tx(office.archive.pool, 1) as tx:
+            session = await sessions.find(tx, 1, cookie, office.opened.settings.web)
+            assert session is not None
+            _, made = await tokens.make(tx, 1, session.session_id, "Maandelijkse rapportage", {Scope.ROOMS, Scope.SEARCH}, 90)
+            office.events["token"] = str(made.token_id)
 
 
 async def _deliberation(office: Office) -> None:

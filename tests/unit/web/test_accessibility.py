@@ -27,6 +27,10 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("official", "/rooms/{room}"),
     ("admin", "/health"),
     ("admin", "/people"),
+    ("", "/api/v1/"),
+    ("records-officer", "/tokens"),
+    ("admin", "/tokens"),
+    ("inspector", "/tokens/{token}/revoke"),
     ("auditor", "/audit"),
     ("auditor", "/audit?person=niemand"),
 )

@@ -56,6 +56,7 @@ def test_a_scope_is_for_whom_the_route_is():
 
 
 def test_everything_in_the_document_is_explained():
+    assert {tag["name"] for tag in document()["tags"]} == {each.subject for each in OPERATIONS}
     for path, methods in document()["paths"].items():
         for method, each in methods.items():
             assert each["summary"]
