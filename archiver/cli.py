@@ -390,7 +390,7 @@ async def search(settings: Settings, args: argparse.Namespace) -> int:
         async with tenant_tx(pool, vault.org) as tx:
             filters = await scope(tx, vault, **written, start=args.start, end=args.end, has=frozenset(args.has))
             found = await find(tx, vault, query, filters, order=args.sort, limit=args.limit)
-            names = {room.room_id: room for room in await list_rooms(tx, vault)}
+            names = {room.room_id: room for room in await list_rooms(tx, vault, list(found.shown()))}
         async with tenant_tx(pool, vault.org) as tx:  # what is shown is in the audit trail before it is shown (promise 5)
             await note(tx, vault.org, actor(), "search results", shown=found.shown())
     hits: list[dict[str, Any]] = []
@@ -540,8 +540,7 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
     from archiver.export.transcript import audited, whole_file
     from archiver.ledger.files import FileStore
     from archiver.reading.bridged import bridged as beside
-    from archiver.reading.rooms import choose
-    from archiver.reading.rooms import rooms as list_rooms
+    from archiver.reading.rooms import rooms_called
 
     exporter = EXPORTERS.get(args.format)
     if exporter is None:
@@ -555,7 +554,7 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
         return 2
     async with opened(settings) as (pool, vault):
         async with tenant_tx(pool, vault.org) as tx:
-            room = choose(await list_rooms(tx, vault), args.room)
+            room = await rooms_called(tx, vault, args.room)
             bridged = await beside(tx, vault, room, args.start, args.end)
         transcript = Transcript(
             pool=pool, vault=vault, files=FileStore(settings.files), room=room, organisation=settings.organisation.name,

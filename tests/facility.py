@@ -143,11 +143,12 @@ class Facility:
         return {line["body"]: line for line in await self.lines(room)}
 
     async def lines(self, room: str) -> list[dict[str, Any]]:
-        """The lines of a room's export."""
+        """The lines of a room's export that are messages."""
         out = self.folder / f"{secrets.token_hex(4)}.jsonl"
         done = await self.run("export", room, "--format", "jsonl", "--out", str(out))
         assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in out.read_text().splitlines()]
+        told = [json.loads(line) for line in out.read_text().splitlines()]
+        return [line for line in told if line["kind"] != "state"]
 
 
 @contextlib.asynccontextmanager

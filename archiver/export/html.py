@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 
 from archiver.export.catalogue import translations
+from archiver.export.happened import isolated, sentence
 from archiver.export.language import Language
 from archiver.export.transcript import Sink, Transcript
+from archiver.reading.happening import Happening
 from archiver.reading.timeline import Attachment, Entry
 
 INLINE_LIMIT = 10_000_000  # bytes of one file; larger ones are named, not included
 TOTAL_LIMIT = 200_000_000  # bytes of files in one export: browsers must still be able to open it
 PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+FILMS = frozenset({"video/mp4", "video/webm", "video/ogg"})
 SOUNDS = frozenset({"audio/ogg", "audio/mpeg", "audio/mp4", "audio/wav", "audio/x-wav", "audio/webm", "audio/aac"})
+
+SHOWN_AS = {"picture": PICTURES, "sound": SOUNDS, "film": FILMS}
 
 
 def environment_of(loader: BaseLoader, code: str) -> Environment:
@@ -44,14 +49,14 @@ class Shown:
 
     attachment: Attachment
     url: str | None
-    how: str  # picture, sound, file
+    how: str  # picture, sound, film, file
     warning: str | None = None  # where an infected file's warning is
 
 
 def how(media_type: str) -> str:
     """What a browser may do with this type by itself; everything else is for downloading."""
     plain = media_type.partition(";")[0].strip().lower()
-    return "picture" if plain in PICTURES else "sound" if plain in SOUNDS else "file"
+    return next((name for name, types in SHOWN_AS.items() if plain in types), "file")
 
 
 class Html:
@@ -64,13 +69,18 @@ class Html:
         language = Language(transcript.language)
         pages = environment_of(PackageLoader("archiver.export"), language.code)
         out.write(pages.get_template("head.html").render(t=transcript, room=transcript.room, say=language))
-        one = pages.get_template("message.html")
+        said, happened = pages.get_template("message.html"), pages.get_template("happening.html")
         count, total, day = 0, 0, ""
         async for entry in transcript:
-            shown, total = await self._shown(transcript, entry, total)
             today = language.day(entry.sent_at)
-            out.write(one.render(entry=entry, shown=shown, say=language, new_day=today if today != day else "", keep_open=True))
-            count, day = count + 1, today
+            new_day, day = today if today != day else "", today
+            if isinstance(entry, Happening):
+                told = sentence(entry, language, isolated)
+                out.write(happened.render(entry=entry, told=told, say=language, new_day=new_day))
+                continue
+            shown, total = await self._shown(transcript, entry, total)
+            out.write(said.render(entry=entry, shown=shown, say=language, new_day=new_day, keep_open=True))
+            count += 1
         out.write(pages.get_template("tail.html").render(count=count, say=language))
         return count
 

@@ -1,12 +1,15 @@
-"""JSON Lines: a line per message, for machines."""
+"""JSON Lines for machines: a line per message, and per change in the room (`kind` is `state`) in its place between them."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from archiver.export.happened import sentence
+from archiver.export.language import Language
 from archiver.export.transcript import Sink, Transcript
 from archiver.reading.delivery import Delivery
+from archiver.reading.happening import Happening
 from archiver.reading.timeline import Entry
 
 
@@ -17,7 +20,11 @@ class Jsonl:
 
     async def write(self, transcript: Transcript, out: Sink) -> int:
         count, portal = 0, transcript.room.portal.to_json() if transcript.room.portal else None
+        language = Language(transcript.language)
         async for entry in transcript:
+            if isinstance(entry, Happening):
+                out.write(json.dumps(change(entry, language), ensure_ascii=True) + "\n")
+                continue
             # Escapes, not letters: what a message may not contain as UTF-8 survives as it was.
             out.write(json.dumps(line(entry, portal), ensure_ascii=True) + "\n")
             count += 1
@@ -98,6 +105,32 @@ def line(entry: Entry, portal: dict[str, Any] | None = None) -> dict[str, Any]:
             "later": {
                 "at": later.checked_at.isoformat(), "signed_by": later.signed_by, "not_verified": later.unsigned_by,
             } if later else None,
+        },
+    }  # fmt: skip
+
+
+def change(entry: Happening, language: Language) -> dict[str, Any]:
+    """What happened in a room as one JSON object: `body` says it in words, `content` and `before` as it was written."""
+    record, deletion = entry.record, entry.deletion
+    return {
+        "event_id": record.event_id,
+        "room_id": record.room_id,
+        "sender": record.sender,
+        "sender_name": entry.name(record.sender),
+        "sent_at": record.sent_at.isoformat(),
+        "captured_at": record.captured_at.isoformat(),
+        "type": record.type,
+        "kind": "state",
+        "body": sentence(entry, language),
+        "change": entry.kind,
+        "state_key": record.state_key,
+        "content": entry.after,
+        "before": entry.before or None,
+        "deleted": {"by": deletion.by, "at": deletion.at.isoformat(), "reason": deletion.reason} if deletion else None,
+        "deleted_before_capture": entry.pruned,
+        "checks": {
+            "id": record.id_matches, "content": record.content_matches, "signed_by": record.signed_by,
+            "not_verified": record.unsigned_by,
         },
     }  # fmt: skip
 

@@ -43,6 +43,14 @@ class Language:
         """The day as people write it, in the zone of the Netherlands."""
         return _day(moment.astimezone(ZONE).date(), LOCALES[self.code])
 
+    def month(self, day: date) -> str:
+        """The month of a day: maart 2026."""
+        return str(format_date(day, "MMMM y", locale=LOCALES[self.code]))
+
+    def date(self, day: date) -> str:
+        """A day that is no moment: 31 maart 2026."""
+        return str(format_date(day, "d MMMM y", locale=LOCALES[self.code]))
+
     def time(self, moment: datetime) -> str:
         return moment.astimezone(ZONE).strftime("%H:%M")
 

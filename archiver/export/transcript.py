@@ -16,7 +16,8 @@ from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import SealingError, Vault
 from archiver.reading.bridged import Bridged
 from archiver.reading.rooms import Room
-from archiver.reading.timeline import Attachment, Entry, entries
+from archiver.reading.timeline import Attachment, Row
+from archiver.reading.walk import entries
 
 Sink = TextIO
 
@@ -42,7 +43,7 @@ class Transcript:
     progress: Callable[[int], None] = lambda _: None
     bridged: Bridged = field(default_factory=Bridged)  # what there is to say beside the messages of a portal
 
-    async def __aiter__(self) -> AsyncIterator[Entry]:
+    async def __aiter__(self) -> AsyncIterator[Row]:
         done = 0
         async for entry in entries(self.pool, self.vault, self.room, self.start, self.end):
             yield entry

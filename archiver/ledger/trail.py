@@ -71,8 +71,8 @@ class Selection:
 async def acts(tx: Connection, org: int, chosen: Selection, before: UUID | None = None, limit: int = PAGE) -> list[Act]:
     """The newest acts of a selection, of before the act `before`."""
     start, end = chosen.start or EARLIEST, chosen.end or LATEST
-    first = _first_id(max(start, EARLIEST + SLACK) - SLACK)
-    last = min(before or LATEST_ID, _first_id(min(end, LATEST - SLACK) + SLACK))
+    first = first_id(max(start, EARLIEST + SLACK) - SLACK)
+    last = min(before or LATEST_ID, first_id(min(end, LATEST - SLACK) + SLACK))
     what = chosen.actor, chosen.action, chosen.room_id, chosen.purpose, chosen.case_number
     rows = await tx.fetch(FIND, org, last, first, start, end, *what, limit)
     return [Act(**(dict(row) | {"detail": json.loads(row["detail"])})) for row in rows]
@@ -101,6 +101,6 @@ async def purposes(tx: Connection, org: int) -> list[str]:
     return [row["purpose"] for row in await tx.fetch(PURPOSES, org)]
 
 
-def _first_id(moment: datetime) -> UUID:
+def first_id(moment: datetime) -> UUID:
     """The smallest UUID version 7 of a moment."""
     return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,14 +15,15 @@ SHOWN = 50  # gaps of a room that are shown one by one
 
 # Each gap with the earliest event that points at it: what is missing was sent before that one.
 GAPS = """
-    SELECT gap.room_id, gap.event_id, gap.state, gap.cause, gap.found_at, before.sent_at AS before_at, before.depth
+    SELECT gap.room_id, gap.event_id, gap.state, gap.cause, gap.found_at, before.sent_at AS before_at, before.depth,
+           before.event_id AS before_id
     FROM gap
     LEFT JOIN LATERAL (
-        SELECT record.sent_at, record.depth FROM edge
+        SELECT record.sent_at, record.depth, record.event_id FROM edge
         JOIN record ON record.org = edge.org AND record.room_id = edge.room_id AND record.event_id = edge.event_id
         WHERE edge.org = gap.org AND edge.room_id = gap.room_id AND edge.prev_event_id = gap.event_id
         ORDER BY record.depth LIMIT 1) AS before ON true
-    WHERE gap.org = $1 AND ($2::text IS NULL OR gap.room_id = $2) AND gap.state <> 'filled'
+    WHERE gap.org = $1 AND gap.state <> 'filled' AND gap.room_id = ANY($2)
     ORDER BY gap.room_id, before.depth
 """
 # The newest event before which nothing is missing: it lies below every event that points at a gap (depth grows along the graph).
@@ -45,6 +46,7 @@ class Gap:
     found_at: datetime
     before_at: datetime | None  # when the earliest event was sent that points at it
     depth: int | None  # the place of that event in the graph
+    before_id: str | None = None  # that event
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,11 @@ class Completeness:
         return self.missing[:SHOWN]
 
 
-async def completeness(tx: Connection, org: int, rooms: Iterable[str], room_id: str | None = None) -> dict[str, Completeness]:
-    """What is known of each of these rooms; `room_id` when only one is asked for."""
+async def completeness(tx: Connection, org: int, rooms: Sequence[str], *, all_rooms: bool = False) -> dict[str, Completeness]:
+    """What is known of each of these rooms; `all_rooms` when they are all that there are."""
     gaps: dict[str, list[Gap]] = defaultdict(list)
-    for row in await tx.fetch(GAPS, org, room_id):
+    statement = GAPS.replace("AND gap.room_id = ANY($2)", "AND $2::text[] IS NULL") if all_rooms else GAPS
+    for row in await tx.fetch(statement, org, None if all_rooms else rooms):
         gaps[row["room_id"]].append(_gap(row))
     # While nothing is known of what points at a gap, nothing is claimed either.
     broken = {room: min((gap.depth or 0 for gap in gaps[room] if gap.cause != NOT_VISIBLE), default=None) for room in rooms}
@@ -93,4 +96,4 @@ async def completeness(tx: Connection, org: int, rooms: Iterable[str], room_id: 
 
 def _gap(row: Any) -> Gap:
     cause = row["cause"] if row["state"] == "kept" else None
-    return Gap(row["event_id"], cause, row["found_at"], row["before_at"], row["depth"])
+    return Gap(row["event_id"], cause, row["found_at"], row["before_at"], row["depth"], row["before_id"])

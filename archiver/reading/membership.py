@@ -26,6 +26,7 @@ KEEP = """
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('griffier member|' || $1::integer || '|' || $2::text, 0))"
 # From here on the transaction has fewer rights (migration 13); it can't go back to more.
 AS_OFFICIAL = "SET LOCAL ROLE griffier_official"
+LIMITED = "SELECT current_user = 'griffier_official'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +85,8 @@ async def reader_tx(pool: Pool, vault: Vault, user_id: str) -> AsyncIterator[Con
         await connection.execute("SELECT set_config('griffier.reader', $1, true)", user_id)
         await connection.execute(AS_OFFICIAL)
         yield connection
+
+
+async def limited(tx: Connection) -> bool:
+    """Whether this transaction shows what an official could see, and no more."""
+    return bool(await tx.fetchval(LIMITED))

@@ -184,8 +184,9 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
                     record.sent_at,
                 )
             )
-    relation = _relation(root)
-    reply = relation.get("m.in_reply_to")
+    relation, thread = _relation(root), root.relates_to if root.rel_type == "m.thread" else None
+    # In a thread, an answer to nobody names the message before it for apps that know no threads (specification, "Threading").
+    reply = relation.get("m.in_reply_to") if not (thread and relation.get("is_falling_back") is True) else None
     reply_to = reply.get("event_id") if isinstance(reply, dict) else None
     now = next((version for version in reversed(versions) if not version.deleted), None)
     # What the bridge puts in may be that it has given up.
@@ -198,7 +199,7 @@ def compose(root: Record, related: Iterable[Record]) -> Message:
         deletion=_deletion(root, deletions.get(root.event_id)),
         reactions=tuple(reactions),
         reply_to=reply_to if usable(reply_to) else None,
-        thread=root.relates_to if root.rel_type == "m.thread" else None,
+        thread=thread,
         votes=poll.votes(root.content, direct, set(deletions)),
         poll_ended=poll.ending(direct),
         source=source,

@@ -15,7 +15,7 @@ from archiver.ledger.canonical import column, usable
 from archiver.ledger.claims import ALARM, BRIDGE_STATE, CLAIMED_SOURCE, INTERRUPTION
 from archiver.ledger.record import COLUMNS, Record, moment, unseal
 from archiver.ledger.sealing import Vault
-from archiver.reading import identity, interruption
+from archiver.reading import conversations, identity, interruption
 from archiver.reading.bridges import bridges as find_bridges
 from archiver.reading.origin import TIMER, timer
 
@@ -46,6 +46,7 @@ async def keep(tx: Connection, vault: Vault, records: Sequence[Record]) -> None:
     """Take in what these records tell, in the caller's transaction."""
     bridges = await find_bridges(tx, vault.org)
     await identity.keep(tx, vault, records, bridges)
+    await conversations.keep(tx, vault, records, bridges)
     told = [
         record for record in records
         if record.state_key is None and CLAIMED_SOURCE not in record.doubts and record.sender in bridges

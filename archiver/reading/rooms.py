@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,11 +14,14 @@ from archiver.ledger.sealing import Vault
 from archiver.reading.bridges import Bridges
 from archiver.reading.bridges import bridges as find_bridges
 from archiver.reading.completeness import Completeness, completeness
+from archiver.reading.membership import limited
 from archiver.reading.portal import Portal, portal
 
+# Said in so many words, not `$2 IS NULL OR …`: a plan that must serve both would read all rooms for one.
+ONLY, ALL = "room_id = ANY($2)", "$2::text[] IS NULL"
 STATE = f"""
     SELECT DISTINCT ON (room_id, type, state_key) {COLUMNS} FROM record
-    WHERE org = $1 AND state_key IS NOT NULL AND ($2::text IS NULL OR room_id = $2)
+    WHERE org = $1 AND state_key IS NOT NULL AND {ONLY}
       AND type IN ('m.room.create', 'm.room.name', 'm.room.canonical_alias', 'm.room.member', 'm.room.topic',
                    'io.element.functional_members')
     ORDER BY room_id, type, state_key, depth DESC, event_id
@@ -25,7 +29,7 @@ STATE = f"""
 # The last word of each account: what somebody who is no bridge puts in its place does not hide what the bridge said.
 BRIDGE = f"""
     SELECT DISTINCT ON (room_id, type, state_key, sender) {COLUMNS} FROM record
-    WHERE org = $1 AND state_key IS NOT NULL AND ($2::text IS NULL OR room_id = $2)
+    WHERE org = $1 AND state_key IS NOT NULL AND {ONLY}
       AND type IN ('m.bridge', 'uk.half-shot.bridge')
     ORDER BY room_id, type, state_key, sender, depth DESC, event_id
 """  # noqa: S608 - constants only
@@ -35,17 +39,22 @@ EARLIER_NAMES = f"""
     WHERE org = $1 AND type = 'm.room.member' AND (room_id, state_key) IN (SELECT * FROM unnest($2::text[], $3::text[]))
     ORDER BY depth, event_id LIMIT 10000
 """  # noqa: S608 - constants only
-COUNTS = """
+COUNTS = f"""
+    SELECT room_id, messages, first_at, last_at, unreadable, deleted, pruned FROM conversation
+    WHERE org = $1 AND {ONLY} AND messages > 0
+"""  # noqa: S608 - constants only
+# What an official may see is counted as they ask.
+COUNTS_OF_OFFICIAL = f"""
     SELECT room_id, count(*) AS messages, min(sent_at) AS first_at, max(sent_at) AS last_at,
            count(*) FILTER (WHERE unreadable IS NOT NULL) AS unreadable,
            count(*) FILTER (WHERE deleted_at IS NOT NULL) AS deleted, count(*) FILTER (WHERE pruned) AS pruned
-    FROM message WHERE org = $1 AND ($2::text IS NULL OR room_id = $2) GROUP BY room_id
-"""
-ROOMS = """
+    FROM message WHERE org = $1 AND {ONLY} GROUP BY room_id
+"""  # noqa: S608 - constants only
+ROOMS = f"""
     SELECT room_id, version, encrypted, membership, notice_seen_at,
            (SELECT count(*) FROM stretch WHERE stretch.org = room.org AND stretch.room_id = room.room_id) AS stretches
-    FROM room WHERE org = $1 AND ($2::text IS NULL OR room_id = $2)
-"""
+    FROM room WHERE org = $1 AND {ONLY}
+"""  # noqa: S608 - constants only
 
 
 class NoSuchRoom(LookupError):  # noqa: N818 - it names what is the matter
@@ -82,24 +91,33 @@ class Room:
         return self.portal.network if self.portal else "matrix"
 
 
-async def rooms(tx: Connection, vault: Vault, room_id: str | None = None) -> list[Room]:
-    """All rooms, the one with the latest message first; or only the one asked for."""
+async def rooms(tx: Connection, vault: Vault, only: str | Sequence[str] | None = None) -> list[Room]:
+    """The rooms, the one with the latest message first; `only` those asked for: no more than theirs is read and opened."""
+    wanted = [only] if isinstance(only, str) else list(only) if only is not None else None
+
+    async def found_by(statement: str) -> list[Any]:
+        found: list[Any] = await tx.fetch(statement if wanted is not None else statement.replace(ONLY, ALL), vault.org, wanted)
+        return found
+
     state: dict[str, list[Record]] = defaultdict(list)
-    for record in await unseal(tx, vault, await tx.fetch(STATE, vault.org, room_id)):
-        state[record.room_id].append(record)
-    for record in await unseal(tx, vault, await tx.fetch(BRIDGE, vault.org, room_id)):
+    for record in await unseal(tx, vault, [*await found_by(STATE), *await found_by(BRIDGE)]):
         state[record.room_id].append(record)
     believed = await find_bridges(tx, vault.org)
     earlier = await _earlier_names(tx, vault, state)
-    counts = {row["room_id"]: row for row in await tx.fetch(COUNTS, vault.org, room_id)}
+    counts = {row["room_id"]: row for row in await found_by(COUNTS_OF_OFFICIAL if await limited(tx) else COUNTS)}
     seats = {row["user_id"] for row in await tx.fetch("SELECT user_id FROM seat WHERE org = $1", vault.org)}
-    rows = await tx.fetch(ROOMS, vault.org, room_id)
-    complete = await completeness(tx, vault.org, [row["room_id"] for row in rows], room_id)
+    rows = await found_by(ROOMS)
+    complete = await completeness(tx, vault.org, [row["room_id"] for row in rows], all_rooms=wanted is None)
     found = []
     for row in rows:
         room = row["room_id"]
         found.append(_room(row, seats, state[room], earlier[room], counts.get(room), complete[room], believed))
     return sorted(found, key=lambda room: (room.last_at is not None, room.last_at), reverse=True)
+
+
+async def rooms_called(tx: Connection, vault: Vault, wanted: str) -> Room:
+    """The room with this id, or the only one whose name holds this text. Raises NoSuchRoom."""
+    return choose(await rooms(tx, vault, wanted) or await rooms(tx, vault), wanted)
 
 
 def choose(found: list[Room], wanted: str) -> Room:
@@ -156,9 +174,9 @@ def _room(
                 left.append(record.state_key)
     return Room(
         room_id=row["room_id"],
-        name=_name(row["room_id"], state, [names[member] for member in members if member not in seats]),
+        name=named(row["room_id"], state, [names[member] for member in members if member not in seats]),
         encrypted=row["encrypted"],
-        portal=portal(state, [user for user in _invited(state) if user not in seats], believed),
+        portal=portal(state, [user for user in invited(state) if user not in seats], believed),
         created_at=next((record.sent_at for record in state if record.type == "m.room.create"), None),
         messages=counts["messages"] if counts else 0,
         first_at=counts["first_at"] if counts else None,
@@ -177,7 +195,7 @@ def _room(
     )
 
 
-def _name(room_id: str, state: list[Record], members: list[str]) -> str:
+def named(room_id: str, state: list[Record], members: list[str]) -> str:
     """The name that clients show: its own, its alias, or its members' names."""
     for kind, key in (("m.room.name", "name"), ("m.room.canonical_alias", "alias")):
         for record in state:
@@ -187,7 +205,7 @@ def _name(room_id: str, state: list[Record], members: list[str]) -> str:
     return ", ".join(sorted(members)[:4]) or room_id
 
 
-def _invited(state: list[Record]) -> list[str]:
+def invited(state: list[Record]) -> list[str]:
     """Which people are in a room or invited to it; not who only serves there, as bots and archivers do (MSC4171)."""
     told = [record.content.get("service_members") for record in state if record.type == "io.element.functional_members"]
     serving = {user for users in told if isinstance(users, list) for user in users if isinstance(user, str)}

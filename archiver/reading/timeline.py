@@ -1,15 +1,16 @@
-"""A room read as a chat: messages in the order in which people saw them, a page at a time, in bounded memory."""
+"""What a room shows: its messages with names, quotes and files, and what happened beside them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from archiver.db import Connection, Pool, tenant_tx
+from archiver.db import Connection
 from archiver.ledger.record import Record
 from archiver.ledger.sealing import Vault
+from archiver.reading.happening import Happening, accounts, happenings
 from archiver.reading.identity import Identities, Person, ghost, identities, person, together
 from archiver.reading.message import Message
 from archiver.reading.poll import Vote
@@ -17,23 +18,13 @@ from archiver.reading.project import fetch, messages
 from archiver.reading.rooms import Room
 from archiver.reading.via import CONTACT, OURS, Via, doubts, via
 
-PAGE = 200
-EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-FORWARD = """
-    SELECT event_id, sent_at, depth FROM message
-    WHERE org = $1 AND room_id = $2 AND (sent_at, depth, event_id) > ($3, $4, $5) AND sent_at >= $6 AND sent_at < $7
-    ORDER BY sent_at, depth, event_id LIMIT $8
+THREADS = """
+    SELECT root, replies, last_at FROM unnest($3::text[]) AS wanted (root),
+           LATERAL (SELECT count(*) AS replies, max(sent_at) AS last_at FROM (
+               SELECT sent_at FROM message WHERE org = $1 AND room_id = $2 AND thread = root
+               ORDER BY sent_at DESC, depth DESC, event_id DESC LIMIT 1000) AS newest) AS told
+    WHERE replies > 0
 """
-BACKWARD = """
-    SELECT event_id, sent_at, depth FROM message
-    WHERE org = $1 AND room_id = $2 AND (sent_at, depth, event_id) < ($3, $4, $5)
-    ORDER BY sent_at DESC, depth DESC, event_id DESC LIMIT $6
-"""
-CHANGED = """
-    SELECT event_id, sent_at, depth, sequence FROM message
-    WHERE org = $1 AND room_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4
-"""
-ONE = "SELECT event_id, sent_at, depth FROM message WHERE org = $1 AND room_id = $2 AND event_id = $3"
 MEDIA = """
     SELECT event_id, state, address, size, problem, scan, scan_note, scanned_at FROM media
     WHERE org = $1 AND room_id = $2 AND part = 'file' AND event_id = ANY($3)
@@ -112,6 +103,9 @@ class Entry:
     read_by: tuple[ReadBy, ...] = ()
     via: Via | None = None  # how it came from another network, or went there
     doubts: tuple[str, ...] = ()  # what speaks against believing it
+    thread_root: Quote | None = None  # what the thread that it is in began with
+    replies: int = 0  # in the thread that it began; counted up to 1,000
+    last_reply_at: datetime | None = None
 
     @property
     def network(self) -> str:
@@ -150,58 +144,7 @@ def without_fallback(body: str) -> str:
     return "\n".join(lines[at:]).lstrip("\n")
 
 
-async def entries(
-    pool: Pool, vault: Vault, room: Room, start: datetime | None = None, end: datetime | None = None
-) -> AsyncIterator[Entry]:
-    """Every message of a room sent from `start` to before `end`, the oldest first; each page in a transaction of its own."""
-    cursor, names = Cursor(EARLIEST, 0, ""), Names(room)
-    while True:
-        async with tenant_tx(pool, vault.org) as tx:
-            page = await tx.fetch(
-                FORWARD,
-                vault.org,
-                room.room_id,
-                cursor.sent_at,
-                cursor.depth,
-                cursor.event_id,
-                start or EARLIEST,
-                end or LATEST,
-                PAGE,
-            )
-            shown = await _entries(tx, vault, names, page)
-        for entry in shown:
-            yield entry
-        if len(page) < PAGE:
-            return
-        cursor = Cursor(page[-1]["sent_at"], page[-1]["depth"], page[-1]["event_id"])
-
-
-async def page_before(
-    tx: Connection, vault: Vault, room: Room, cursor: Cursor | None, size: int
-) -> tuple[list[Entry], Cursor | None]:
-    """The last `size` messages before a place, the oldest first, and the place to go on from (None at the beginning)."""
-    place = cursor or Cursor(LATEST, 0, "")
-    page = await tx.fetch(BACKWARD, vault.org, room.room_id, place.sent_at, place.depth, place.event_id, size)
-    page = page[::-1]
-    more = Cursor(page[0]["sent_at"], page[0]["depth"], page[0]["event_id"]) if len(page) == size else None
-    return await _entries(tx, vault, Names(room), page), more
-
-
-async def page_after(tx: Connection, vault: Vault, room: Room, sequence: int, size: int) -> tuple[list[Entry], int, bool]:
-    """The first `size` messages that came or changed after a number, up to which number that is, and whether there are more.
-
-    Not in the order of the conversation: an old message that is edited now comes last. A message that is here once more is as
-    it is now.
-    """
-    page = await tx.fetch(CHANGED, vault.org, room.room_id, sequence, size)
-    last = page[-1]["sequence"] if page else sequence
-    return await _entries(tx, vault, Names(room), page), last, len(page) == size
-
-
-async def one(tx: Connection, vault: Vault, room: Room, event_id: str) -> Entry | None:
-    """A message of a room by its id."""
-    page = await tx.fetch(ONE, vault.org, room.room_id, event_id)
-    return next(iter(await _entries(tx, vault, Names(room), page)), None)
+Row = Entry | Happening
 
 
 class Names:
@@ -257,11 +200,24 @@ async def authors(tx: Connection, vault: Vault, rooms: dict[str, Room], found: I
     return told
 
 
-async def _entries(tx: Connection, vault: Vault, names: Names, page: list[Any]) -> list[Entry]:
+async def rows(tx: Connection, vault: Vault, names: Names, page: Sequence[Any]) -> list[Row]:
+    """What these places show."""
+    found: dict[str, Row] = {
+        each.event_id: each for each in await _entries(tx, vault, names, [row for row in page if row["said"]])
+    }
+    states = [(names.room.room_id, row["event_id"]) for row in page if not row["said"]]
+    changes = await happenings(tx, vault, await fetch(tx, vault, states))
+    await names.read(tx, vault, accounts(changes))
+    for each in changes:
+        found[each.event_id] = replace(each, names={user: names.at(user, each.sent_at) for user in each.accounts()})
+    return [found[row["event_id"]] for row in page if row["event_id"] in found]
+
+
+async def _entries(tx: Connection, vault: Vault, names: Names, page: Sequence[Any]) -> list[Entry]:
     room, ids = names.room, [row["event_id"] for row in page]
     records = {record.event_id: record for record in await fetch(tx, vault, [(room.room_id, event_id) for event_id in ids])}
     composed = await messages(tx, vault, [records[event_id] for event_id in ids if event_id in records])
-    wanted = {(room.room_id, message.reply_to) for message in composed if message.reply_to}
+    wanted = {(room.room_id, other) for message in composed for other in (message.reply_to, message.thread) if other}
     answered = await messages(tx, vault, await fetch(tx, vault, wanted))
     await names.read(tx, vault, {user for message in (*composed, *answered) for user in _accounts(message, room)})
     quotes = {message.record.event_id: _quote(message, names) for message in answered}
@@ -277,9 +233,12 @@ async def _entries(tx: Connection, vault: Vault, names: Names, page: list[Any]) 
     readers: dict[str, list[ReadBy]] = {}
     for row in await tx.fetch(READ, vault.org, room.room_id, ids):
         readers.setdefault(row["event_id"], []).append(ReadBy(row["user_id"], row["read_at"], row["thread"]))
+    threads = {row["root"]: row for row in await tx.fetch(THREADS, vault.org, room.room_id, ids)}
     return [
         replace(
             entry(message, names, quotes, media.get(message.record.event_id)),
+            replies=threads[message.record.event_id]["replies"] if message.record.event_id in threads else 0,
+            last_reply_at=threads[message.record.event_id]["last_at"] if message.record.event_id in threads else None,
             later_check=later.get(message.record.event_id),
             read_by=tuple(readers.get(message.record.event_id, ())),
         )
@@ -312,6 +271,7 @@ def entry(message: Message, names: Names, quotes: dict[str, Quote], media: Any) 
         sender_name=names.author(message, way),
         deleted_by_name=names.at(deletion.by, deletion.at) if deletion else None,
         quote=quotes.get(message.reply_to) if message.reply_to else None,
+        thread_root=quotes.get(message.thread) if message.thread else None,
         attachment=_attachment(message, media),
         reactions=tuple((key, tuple(told)) for key, told in by_key.items()),
         votes=tuple((names.at(vote.sender, vote.sent_at), vote) for vote in message.votes),

@@ -53,7 +53,12 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("POST", "/oidc/backchannel-logout"): Whoever.OPEN,
     ("POST", "/signout"): Whoever.SIGNED_IN,
     ("GET", "/"): READING,
+    ("GET", "/own"): frozenset({Role.OFFICIAL}),
     ("GET", "/rooms/{room_id}"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}/proof"): READING,
+    ("GET", "/rooms/{room_id}/messages/{event_id}/proof.json"): READING,
+    ("GET", "/rooms/{room_id}/threads/{event_id}"): READING,
     ("GET", "/rooms/{room_id}/files/{event_id}"): READING,
     ("GET", "/search"): READING,
     ("GET", "/searches"): READING,
@@ -122,6 +127,7 @@ WITHOUT_CONTENT: frozenset[tuple[str, str]] = frozenset({
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
     ("/", N_("Conversations")),
+    ("/own", N_("My archive")),
     ("/health", N_("Health")),
     ("/channels", N_("Channels")),
     ("/search", N_("Search")),

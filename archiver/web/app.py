@@ -11,7 +11,24 @@ from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.settings import Settings
-from archiver.web import access, asking, assets, errors, exports, health, pages, people, saved, search, sign_in, trail
+from archiver.web import (
+    access,
+    asking,
+    assets,
+    chat,
+    conversations,
+    errors,
+    exports,
+    health,
+    own,
+    pages,
+    people,
+    proof,
+    saved,
+    search,
+    sign_in,
+    trail,
+)
 from archiver.web.api import bearer, operation, problem, token_page
 from archiver.web.api import page as api
 from archiver.web.context import ARCHIVE, Archive, public_url
@@ -25,11 +42,15 @@ MODULES = (
     api,
     asking,
     assets,
+    chat,
+    conversations,
     exports,
     health,
     operation,
+    own,
     pages,
     people,
+    proof,
     saved,
     search,
     sign_in,

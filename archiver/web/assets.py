@@ -21,7 +21,7 @@ MADE_OF: dict[str, tuple[str, ...]] = {
     "components.css": (COMPONENTS,),
     "style.css": ("archiver.export:templates/style.css", "tokens.css", "pages.css"),
     "htmx.js": (HTMX,),
-    "page.js": ("page.js",),
+    "page.js": ("page.js", "reading.js"),
     "icon.svg": ("icon.svg",),
 }
 YEAR = 365 * 24 * 3600  # seconds

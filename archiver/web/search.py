@@ -80,7 +80,7 @@ async def _page(tx: Connection, request: web.Request, asked: Asked) -> Page:
     hit = next((hit for hit in found.hits if hit.message.record.event_id == opened), None)
     beside = await around(tx, vault, hit.message) if hit else None
     messages = [hit.message for hit in found.hits] + [each for each in beside or () if each]
-    rooms = {room.room_id: room for room in await room_list.rooms(tx, vault)}
+    rooms = {room.room_id: room for room in await room_list.rooms(tx, vault, sorted({each.record.room_id for each in messages}))}
     return Page(
         found=found,
         rooms={room_id: room.name for room_id, room in rooms.items()},

@@ -144,6 +144,10 @@ async def come_back(request: web.Request) -> web.StreamResponse:
         token = await _enter(archive, who)
     except SignInRefused as refusal:
         return await _refuse(request, refusal)
+    if return_to == "/":
+        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+            visitor, _ = await access.visitor_of(tx, archive, token)
+        return_to = "/own" if visitor is not None and visitor.roles == {Role.OFFICIAL} else "/"
     response = web.HTTPSeeOther(return_to)
     _set_cookie(response, archive, access.cookie_name(archive), token, int(archive.settings.web.session_max * 60))
     return response

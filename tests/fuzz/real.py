@@ -26,14 +26,16 @@ from archiver.capture.olm import Machine
 from archiver.capture.seat import Seat
 from archiver.capture.server_keys import ServerKeys
 from archiver.db import Pool, tenant_tx
-from archiver.export.jsonl import line
+from archiver.export.jsonl import change, line
+from archiver.export.language import Language
 from archiver.ledger.canonical import HostileJson, canonical, parse_object
 from archiver.ledger.event import Rules, event_id, signed_form
 from archiver.ledger.record import COLUMNS, unseal
 from archiver.ledger.sealing import Vault
 from archiver.reading.project import messages, project_batch
 from archiver.reading.rooms import rooms
-from archiver.reading.timeline import entries
+from archiver.reading.timeline import Entry
+from archiver.reading.walk import entries
 from archiver.reading.words import BlindIndex
 from tests.fuzz.hostile import Hostile, real_page
 from tests.fuzz.signing import SERVER, Signer
@@ -288,7 +290,7 @@ class Ordeal:
         assert len(found) == sum(room.opened for room in self.rooms)
         for room in found:
             async for entry in entries(self._pool, self._vault, room):
-                json.dumps(line(entry))
+                json.dumps(line(entry) if isinstance(entry, Entry) else change(entry, Language("nl")))
                 self.counts["read out"] += 1
 
     async def _counted(self) -> Any:

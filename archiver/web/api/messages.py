@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field
 
 from archiver.export.jsonl import line
 from archiver.ledger.canonical import nearest
+from archiver.reading import feed
 from archiver.reading.project import fetch
 from archiver.reading.timeline import Cursor as Place
-from archiver.reading.timeline import Entry, one, page_after, page_before
+from archiver.reading.timeline import Entry
 from archiver.web.api import cursor
 from archiver.web.api.operation import Page, Request, look, operation
 from archiver.web.api.problem import ApiProblem
@@ -201,11 +202,11 @@ async def list_messages(request: web.Request, asked: By) -> Timeline:
         place = end if place is None or place.sent_at > end.sent_at else place
     await look(request, "read", room_id=asked.room_id, before=place.event_id if place else None)
     async with room(request, asked.room_id) as (tx, found):
-        entries, more = await page_before(tx, archive.vault, found, place, asked.limit)
-    if asked.sent_from is not None and (not entries or entries[0].sent_at < asked.sent_from):
+        entries, more = await feed.before(tx, archive.vault, found, place, asked.limit)
+    if asked.sent_from is not None and (not entries or entries[-1].sent_at < asked.sent_from):
         entries, more = [entry for entry in entries if entry.sent_at >= asked.sent_from], None
     onward = cursor.write_place(archive.vault, listing, more) if more else None
-    return Timeline(items=[said(entry) for entry in reversed(entries)], next=onward)
+    return Timeline(items=[said(entry) for entry in entries], next=onward)
 
 
 @operation(
@@ -222,7 +223,7 @@ async def list_changes(request: web.Request, asked: After) -> Changes:
     (after,) = cursor.read(archive.vault, listing, asked.cursor) if asked.cursor else (0,)
     await look(request, "read", room_id=asked.room_id, after=after)
     async with room(request, asked.room_id) as (tx, found):
-        entries, last, more = await page_after(tx, archive.vault, found, after, asked.limit)
+        entries, last, more = await feed.changed(tx, archive.vault, found, after, asked.limit)
     return Changes(items=[said(entry) for entry in entries], next=cursor.write(archive.vault, listing, last), more=more)
 
 
@@ -234,7 +235,7 @@ async def get_message(request: web.Request, asked: OneMessage) -> Said:
     archive = request.app[ARCHIVE]
     await look(request, "read", room_id=asked.room_id, event_id=asked.event_id)
     async with room(request, asked.room_id) as (tx, found):
-        entry = await one(tx, archive.vault, found, asked.event_id)
+        entry = await feed.one(tx, archive.vault, found, asked.event_id)
     if entry is None:
         raise ApiProblem("not-found")
     return said(entry)

@@ -22,7 +22,7 @@ from archiver.ledger.event import Rules, check, event_id, signed_form
 from archiver.ledger.record import Arrival, append
 from archiver.reading.project import project_batch
 from archiver.reading.rooms import rooms
-from archiver.reading.timeline import page_before
+from archiver.reading.walk import page_before
 from archiver.reading.words import BlindIndex
 from tests.unit.capture.test_server_keys import FakeHomeserver, answer
 
@@ -90,8 +90,8 @@ async def test_a_key_that_comes_later_judges_what_waited_for_it_and_the_record_s
         while await project_batch(tx, archive.vault, BlindIndex(archive.vault.search_key)):
             pass
         [found] = await rooms(tx, archive.vault, room)
-        entries, _ = await page_before(tx, archive.vault, found, None, 10)
-    lines = {each["event_id"]: each["checks"] for each in json.loads(json.dumps([line(entry) for entry in entries]))}
+        page = await page_before(tx, archive.vault, found, None, 10)
+    lines = {each["event_id"]: each["checks"] for each in json.loads(json.dumps([line(entry) for entry in page.rows]))}
     assert (lines[first]["not_verified"], lines[first]["later"]["signed_by"]) == ([name], [name])
     assert lines[second]["later"]["not_verified"] == [name]
 

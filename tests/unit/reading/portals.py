@@ -15,7 +15,8 @@ from archiver.ledger.event import Rules, examine
 from archiver.ledger.record import OTHER_SENDER, append
 from archiver.reading.project import project_batch
 from archiver.reading.rooms import Room, rooms
-from archiver.reading.timeline import entries
+from archiver.reading.timeline import Entry
+from archiver.reading.walk import entries
 from archiver.reading.words import BlindIndex
 
 BOT, OFFICIAL, ADMIN = "@whatsappbot:x", "@minister:x", "@beheer:x"
@@ -140,7 +141,8 @@ class Portal:
         """The JSON Lines export by event id."""
         room = await self.room()
         portal = room.portal.to_json() if room.portal else None
-        return {entry.event_id: line(entry, portal) async for entry in entries(self.archive.pool, self.archive.vault, room)}
+        told = [entry async for entry in entries(self.archive.pool, self.archive.vault, room) if isinstance(entry, Entry)]
+        return {entry.event_id: line(entry, portal) for entry in told}
 
 
 async def project(archive: Any) -> None:

@@ -22,7 +22,10 @@ API_OWN = {"/api/v1/rooms", "/api/v1/search", API_ROOMS, f"{API_ROOMS}/messages"
 API_OWN |= {f"{API_ROOMS}/messages/{{event_id}}{more}" for more in ("", "/proof", "/file")}
 API_EXPORTS = {f"/api/v1/exports{more}" for more in ("", "/{export_id}", "/{export_id}/file")}
 API_PEOPLE = {"/api/v1/roles", "/api/v1/roles/{person}/{role}", "/api/v1/sessions", "/api/v1/sessions/{session_id}"}
-OWN = {"/", "/rooms/{room_id}", "/rooms/{room_id}/files/{event_id}", "/search"} | {
+OWN = {
+    "/", "/rooms/{room_id}", "/rooms/{room_id}/files/{event_id}", "/rooms/{room_id}/messages/{event_id}",
+    "/rooms/{room_id}/messages/{event_id}/proof", "/rooms/{room_id}/messages/{event_id}/proof.json",
+    "/rooms/{room_id}/threads/{event_id}", "/search",
     "/searches", "/searches/{search_id}/rename", "/searches/{search_id}/remove",
 } | API_OWN | TOKENS  # fmt: skip
 EXPORTS = {"/exports", "/exports/{job_id}/cancel", "/exports/{job_id}/download"}
@@ -32,7 +35,7 @@ MAY = {
     Role.RECORDS_OFFICER: READ,
     Role.ADVISOR: READ,
     Role.INSPECTOR: READ,
-    Role.OFFICIAL: OWN,
+    Role.OFFICIAL: OWN | {"/own"},
     Role.ADMIN: {"/channels", "/health", "/people", "/people/roles", "/people/sessions", "/purpose/policy"}
     | {"/api/v1/channels", "/api/v1/health"}
     | API_PEOPLE

@@ -20,7 +20,7 @@ MENUS = {
     "archivaris": READER,
     "adviseur": READER,
     "inspecteur": READER,
-    "minister": {"Gesprekken", "Zoeken"},
+    "minister": {"Gesprekken", "Mijn archief", "Zoeken"},
     "beheer": {"Toestand", "Kanalen", "Personen en rollen", "Leesdoelen"},
     "auditor": {"Auditspoor"},
 }

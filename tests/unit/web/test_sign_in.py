@@ -118,8 +118,8 @@ class serving:
 
 
 HOME = {
-    "archivaris": "/", "adviseur": "/", "inspecteur": "/", "beheer": "/health", "auditor": "/audit", "minister": "/",
-    "staatssecretaris": "/",
+    "archivaris": "/", "adviseur": "/", "inspecteur": "/", "beheer": "/health", "auditor": "/audit", "minister": "/own",
+    "staatssecretaris": "/own",
 }  # fmt: skip
 
 
