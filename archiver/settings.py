@@ -140,6 +140,8 @@ class Web(Section):
     session_idle: float = Field(default=30, gt=0, le=1440, description="minutes without a request after which a session ends")
     session_max: float = Field(default=480, gt=0, le=1440, description="minutes after which a session ends in any case")
     sign_in_limit: int = Field(default=30, ge=1, description="sign-ins a minute from one address")
+    api_limit: int = Field(default=300, ge=1, description="requests a minute to the API with one token")
+    token_claims: float = Field(default=30, gt=0, le=366, description="days for which a token has the roles of the last sign-in")
     proxies: tuple[str, ...] = Field(default=(), description="addresses whose X-Forwarded-For is believed")
     theme: Path | None = Field(default=None, description="a style sheet with the organisation's own design tokens")
     bridge: BridgeApi = BridgeApi()

@@ -23,8 +23,10 @@ from archiver.ledger.record import moment
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.reading import saved
 from archiver.settings import Settings
-from archiver.web import access, jobs
+from archiver.web import access, jobs, sessions
 from archiver.web.admin import importing, registry
+from archiver.web.api import tokens
+from archiver.web.api.scopes import Scope
 from archiver.web.app import application
 from archiver.web.context import Archive
 from archiver.web.exporting import export
@@ -193,6 +195,13 @@ async def furnish(office: Office) -> None:
             kept = await saved.keep(tx, office.archive.vault, person, "Kademuren", [("q", "kademuur")])
             office.events.setdefault("search", str(kept))
         await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
+    for role in (Role.RECORDS_OFFICER, Role.INSPECTOR):
+        cookie = await session_of(office.archive, role, person=role.value)
+        async with tenant_tx(office.archive.pool, 1) as tx:
+            session = await sessions.find(tx, 1, cookie, office.opened.settings.web)
+            assert session is not None
+            _, made = await tokens.make(tx, 1, session.session_id, "Maandelijkse rapportage", {Scope.ROOMS, Scope.SEARCH}, 90)
+            office.events["token"] = str(made.token_id)
 
 
 async def _exports(office: Office) -> None:
