@@ -56,8 +56,8 @@ async def take(page: Page, path: str, name: str, to: str = "") -> None:
     await page.goto(path)
     if to:
         await page.get_by_role("link", name=to).first.click()
-        await page.locator(".message").first.scroll_into_view_if_needed()
-        await page.locator(".message").first.evaluate("each => each.scrollIntoView({block: 'center'})")
+        await page.wait_for_load_state("networkidle")
+        await page.locator(".message:has(img)").first.evaluate("each => each.scrollIntoView()")
     await page.screenshot(path=f"{FOLDER}/{name}.png")
 
 

@@ -17,15 +17,18 @@ from tests.unit.web.test_sign_in import Site, serving
 
 pytestmark = [pytest.mark.postgres, needs_browser]
 
-READER = {"Gesprekken", "Kanalen", "Zoeken", "Exports"}
+PROGRAMS = "Toegang voor programma's"
+READER = {"Gesprekken", "Kanalen", "Zoeken", "Exports", PROGRAMS}
 MENUS = {
     "archivaris": READER,
     "adviseur": READER,
     "inspecteur": READER,
-    "minister": {"Gesprekken", "Mijn archief", "Zoeken"},
-    "beheer": {"Toestand", "Kanalen", "Personen en rollen", "Leesdoelen"},
-    "auditor": {"Auditspoor"},
-}
+    "minister": {"Gesprekken", "Mijn archief", "Zoeken", PROGRAMS},
+    "beheer": {
+        "Toestand", "Kanalen", "Personen en rollen", "Ambtsdragers", "Overgebrachte nummers", "Organisatie", "Leesdoelen", PROGRAMS,
+    },
+    "auditor": {"Auditspoor", PROGRAMS},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
