@@ -25,7 +25,8 @@ MENUS = {
     "inspecteur": READER,
     "minister": {"Gesprekken", "Mijn archief", "Zoeken", PROGRAMS},
     "beheer": {
-        "Toestand", "Kanalen", "Personen en rollen", "Ambtsdragers", "Overgebrachte nummers", "Organisatie", "Leesdoelen", PROGRAMS,
+        "Toestand", "Kanalen", "Personen en rollen", "Ambtsdragers", "Overgebrachte nummers", "Organisatie", "Leesdoelen",
+        PROGRAMS,
     },
     "auditor": {"Auditspoor", PROGRAMS},
 }  # fmt: skip
