@@ -273,7 +273,8 @@ def nodes(plan: Any) -> list[dict[str, Any]]:
 
 
 ASKED = [
-    ("kenmerk7", Filters()), ('"gewijzigd kenmerk7"', Filters()), ("nergensgezegd", Filters()), ("", Filters(has=frozenset({"link"}))),
+    ("kenmerk7", Filters()), ('"gewijzigd kenmerk7"', Filters()), ("nergensgezegd", Filters()),
+    ("", Filters(has=frozenset({"link"}))),
     ("kenmerk7 -nota", Filters(senders=frozenset({sender_name(7)}))),
 ]  # fmt: skip
 
