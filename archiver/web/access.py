@@ -231,7 +231,7 @@ async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict
         return None, None
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         visitor, clash = await visitor_of(tx, archive, token)
-        request["ended_jobs"] = await jobs.ended(tx, archive.vault.org, visitor.person) if visitor else 0
+        request["ended_jobs"] = await jobs.ended(tx, archive.vault.org, visitor.person) if visitor else (0, 0)
     return visitor, clash
 
 
