@@ -75,8 +75,13 @@ async def cancel(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/exports/{job_id}/download")
 async def download(request: web.Request) -> web.StreamResponse:
-    """The result, to who asked for it; opened a chunk at a time."""
-    archive, job = request.app[ARCHIVE], await _job(request)
+    """The result, to who asked for it."""
+    return await send(request, await _job(request))
+
+
+async def send(request: web.Request, job: Job) -> web.StreamResponse:
+    """The result of a job, opened a chunk at a time. Raises HTTPNotFound."""
+    archive = request.app[ARCHIVE]
     if job.state != "done" or job.wrapped_key is None:
         raise web.HTTPNotFound
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
