@@ -27,6 +27,8 @@ ACTS = {
     "revoke role": N_("took a role back"),
     "read audit trail": N_("read the audit trail"),
     "export audit trail": N_("exported the audit trail"),
+    "make token": N_("made an access token for programs"),
+    "revoke token": N_("revoked an access token"),
     "list people": N_("looked at people and roles"),
     "list officials": N_("looked at the officials"),
     "read official": N_("looked at an official"),
