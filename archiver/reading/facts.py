@@ -19,6 +19,7 @@ UNIT = 1 << 14  # seconds in the smallest block: four and a half hours
 STEP = 16  # blocks in the next larger one: three days, seven weeks, two years
 SIZES = 4
 LAST = (1 << 32) // UNIT - 1  # clocks that are past 2106 share one block
+END = datetime(9999, 12, 31, tzinfo=UTC)
 LINKED = re.compile(r"\b(?:https?|ftp)://\S|\bwww\.[\w-]+\.\w", re.IGNORECASE)
 HAS_FILE = frozenset({"image", "file", "audio", "video"})
 
@@ -69,8 +70,8 @@ def block(moment: datetime) -> int:
 
 
 def starts(number: int) -> datetime:
-    """When a block begins."""
-    return datetime.fromtimestamp(number * UNIT, UTC)
+    """When a block begins; what comes after the last one, never."""
+    return END if number > LAST else datetime.fromtimestamp(number * UNIT, UTC)
 
 
 def period(index: BlindIndex, first: int, end: int) -> str:

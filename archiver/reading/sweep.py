@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from archiver.db import Connection
 from archiver.reading import facts
-from archiver.reading.facts import LAST, STEP, block, period, starts
+from archiver.reading.facts import END, LAST, STEP, block, period, starts
 from archiver.reading.query import Query, has_phrase, outline, tsquery
 from archiver.reading.words import BlindIndex
 
@@ -23,7 +23,7 @@ COUNTING = 0.02  # seconds: what is to be shown is there, and from then on the t
 MOST = 4  # times as many rows as are needed may be looked at in one stretch
 FEW_ROOMS = 200  # so many are named in the index; more are sorted out row by row
 MOMENT = timedelta(microseconds=1)
-EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 # `listed` is what the index gives, `found` no more of it than can be looked at, `fit` what is really asked for. Without
 # MATERIALIZED the planner would walk time instead; with it, no more rows are made than are asked for.
 FIND = """
@@ -135,7 +135,7 @@ class Sweep:
         found: list[Match] = []
         self.total, self.counted_all, self.reached = 0, True, None
         began = time.monotonic()
-        low, high = self.filters.start or EARLIEST, self.filters.end or LATEST
+        low, high = self.filters.start or EARLIEST, self.filters.end or END
         if after is not None and self._back:
             high = min(high, after.sent_at + MOMENT if after.event_id else after.sent_at)
         elif after is not None:
@@ -154,7 +154,7 @@ class Sweep:
             width = width or await self._first_width(edge, target)
             first, last = self._stretch(edge, width)
             start = max(low, starts(first)) if first else low
-            end = high if last > LAST else min(high, starts(last))
+            end = min(high, starts(last))
             most = MOST * target if last - first > 1 else None
             seen, total, some = await self._ask(first, last, start, end, after, limit - len(found), most)
             inside = most is not None and seen >= most

@@ -22,6 +22,7 @@ from archiver.web import jobs, roles, sessions
 from archiver.web.api import bearer, problem
 from archiver.web.api.scopes import Scope
 from archiver.web.context import ARCHIVE, Archive, language, public_url
+from archiver.web.posted import posted
 from archiver.web.purpose import PURPOSE_HEADERS, Stated, policy_of, told_in_headers
 from archiver.web.render import render
 from archiver.web.roles import READERS, Role
@@ -41,6 +42,7 @@ class Whoever(Enum):
 
 Rule = frozenset[Role] | Whoever
 READING = READERS | {Role.OFFICIAL}
+ADMINS = frozenset({Role.ADMIN})
 ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/healthz"): Whoever.OPEN,
     ("GET", "/readyz"): Whoever.OPEN,
@@ -80,6 +82,36 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/people"): frozenset({Role.ADMIN}),
     ("POST", "/people/roles"): frozenset({Role.ADMIN}),
     ("POST", "/people/sessions"): frozenset({Role.ADMIN}),
+    ("GET", "/admin/officials"): ADMINS,
+    ("POST", "/admin/officials"): ADMINS,
+    ("GET", "/admin/officials/new"): ADMINS,
+    ("GET", "/admin/officials.csv"): ADMINS,
+    ("GET", "/admin/officials/example.csv"): ADMINS,
+    ("GET", "/admin/officials/import"): ADMINS,
+    ("POST", "/admin/officials/import"): ADMINS,
+    ("GET", "/admin/officials/import/{import_id}"): ADMINS,
+    ("POST", "/admin/officials/import/{import_id}"): ADMINS,
+    ("GET", "/admin/officials/import/{import_id}/undo"): ADMINS,
+    ("POST", "/admin/officials/import/{import_id}/undo"): ADMINS,
+    ("GET", "/admin/officials/{official}"): ADMINS,
+    ("POST", "/admin/officials/{official}"): ADMINS,
+    ("GET", "/admin/officials/{official}/withdraw"): ADMINS,
+    ("POST", "/admin/officials/{official}/withdraw"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/new"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/new"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/{entry}"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/{entry}"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/{entry}/withdraw"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/{entry}/withdraw"): ADMINS,
+    ("GET", "/admin/organisation"): ADMINS,
+    ("GET", "/admin/bridge"): ADMINS,
+    ("POST", "/admin/bridge/accounts"): ADMINS,
+    ("POST", "/admin/bridge/accounts/{account}/forget"): ADMINS,
+    ("POST", "/admin/bridge/numbers"): ADMINS,
+    ("POST", "/admin/bridge/retry"): ADMINS,
+    ("GET", "/admin/bridge/numbers/{number}"): ADMINS,
+    ("POST", "/admin/bridge/numbers/{number}"): ADMINS,
+    ("GET", "/admin/bridge/numbers/{number}/remove"): ADMINS,
     ("GET", "/audit"): frozenset({Role.AUDITOR}),
     ("GET", "/audit/chain"): frozenset({Role.AUDITOR}),
     ("GET", "/audit.csv"): frozenset({Role.AUDITOR}),
@@ -133,6 +165,9 @@ MENU: tuple[tuple[str, str], ...] = (
     ("/search", N_("Search")),
     ("/exports", N_("Exports")),
     ("/people", N_("People and roles")),
+    ("/admin/officials", N_("Officials")),
+    ("/admin/bridge", N_("Bridged numbers")),
+    ("/admin/organisation", N_("Organisation")),
     ("/purpose/policy", N_("Purposes of reading")),
     ("/audit", N_("Audit trail")),
     ("/tokens", N_("Access for programs")),
@@ -277,7 +312,7 @@ async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict
         return None, None
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         visitor, clash = await visitor_of(tx, archive, token)
-        request["ended_jobs"] = await jobs.ended(tx, archive.vault.org, visitor.person) if visitor else 0
+        request["ended_jobs"] = await jobs.ended(tx, archive.vault.org, visitor.person) if visitor else (0, 0)
     return visitor, clash
 
 
@@ -342,7 +377,7 @@ async def _from_our_form(request: web.Request, visitor: Visitor) -> bool:
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return False
     try:
-        told = request.headers.get(FORM_TOKEN) if _api(request) else (await request.post()).get("form_token", "")
+        told = request.headers.get(FORM_TOKEN) if _api(request) else (await posted(request)).get("form_token", "")
     except (ValueError, LookupError):
         return False
     return isinstance(told, str) and hmac.compare_digest(told.encode("utf-8", "replace"), visitor.form_token.encode())

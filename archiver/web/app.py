@@ -29,6 +29,7 @@ from archiver.web import (
     sign_in,
     trail,
 )
+from archiver.web.admin import pages as admin
 from archiver.web.api import bearer, operation, problem, token_page
 from archiver.web.api import page as api
 from archiver.web.context import ARCHIVE, Archive, public_url
@@ -56,6 +57,7 @@ MODULES = (
     sign_in,
     token_page,
     trail,
+    admin,
 )
 
 SERVER = "griffier"
@@ -87,6 +89,8 @@ def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
     app = web.Application(middlewares=[errors.explain, bearer.hold_back, problem.explain, access.require])
     app[ARCHIVE] = archive
+    if archive.settings.web.theme:
+        app[assets.THEME] = assets.theme(archive.settings.web.theme)
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
     app.cleanup_ctx.append(bearer.limits_of)

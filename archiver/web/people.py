@@ -1,4 +1,4 @@
-"""For admins: who has which role, who is signed in, and how the archive is doing. Nothing of what is said."""
+"""For admins: who has which role, and who is signed in. Nothing of what is said."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from uuid import UUID
 
 from aiohttp import web
 
-from archiver.capture.standing import standings, whole
 from archiver.db import tenant_tx
-from archiver.ledger.alarm import sounding
 from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
 from archiver.web import roles, sessions
-from archiver.web.context import ARCHIVE
+from archiver.web.context import ARCHIVE, language
 from archiver.web.render import render
 from archiver.web.roles import Role, RoleError
 
@@ -50,7 +48,7 @@ async def change_role(request: web.Request) -> web.StreamResponse:
                 }
                 await roles.grant(tx, org, by, person, Role(role), matrix_id=matrix_id or None, reason=why or None, beside=beside)
     except RoleError as error:
-        return await _people(request, problem=str(error), status=409)
+        return await _people(request, problem=language(request).role_problem(error), status=409)
     raise web.HTTPSeeOther("/people")
 
 
@@ -68,16 +66,6 @@ async def end_session(request: web.Request) -> web.StreamResponse:
             told = {"person": ended.person, "session": str(session_id)}
             await note(tx, archive.vault.org, request["actor"], "session ended", **told)
     raise web.HTTPSeeOther("/people")
-
-
-@routes.get("/health")
-async def health(request: web.Request) -> web.StreamResponse:
-    """Whether everything is captured, and what is wrong."""
-    archive = request.app[ARCHIVE]
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        seats = await standings(tx, archive.settings)
-        alarms = await sounding(tx, archive.vault.org)
-    return render(request, "health.html", seats=seats, alarms=alarms, capturing=whole(seats))
 
 
 async def _people(request: web.Request, problem: str = "", status: int = 200) -> web.Response:
