@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_TESTS := tests/interop
 
-.PHONY: setup demo test lint texts chaos fuzz bench requirements clean
+.PHONY: setup demo test lint texts chaos fuzz bench pictures requirements clean
 
 setup: $(BIN)/griffier            ## the virtual environment with the `griffier` command
 
@@ -40,6 +40,9 @@ fuzz: setup                       ## a million hostile events, 200,000 hostile w
 
 bench: setup                      ## ratios to a baseline measured in the same run
 	$(BIN)/python -m tests.bench
+
+pictures: setup                   ## the README's pictures, anew from the demo (needs Chromium)
+	$(BIN)/python -m tests.pictures
 
 requirements:                     ## pin the dependencies again, with hashes
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --extra demo \

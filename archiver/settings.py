@@ -136,6 +136,7 @@ class Web(Section):
     session_max: float = Field(default=480, gt=0, le=1440, description="minutes after which a session ends in any case")
     sign_in_limit: int = Field(default=30, ge=1, description="sign-ins a minute from one address")
     proxies: tuple[str, ...] = Field(default=(), description="addresses whose X-Forwarded-For is believed")
+    theme: Path | None = Field(default=None, description="a style sheet with the organisation's own design tokens")
     purpose: Purposes = Purposes()
     jobs: Jobs = Jobs()
 

@@ -23,8 +23,9 @@ PRODUCT = Path(__file__).parents[1] / "archiver"
 DUTCH = PRODUCT / "locale" / "nl"
 METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2.ext:babel_extract")]
 OPTIONS = {"**/templates/**.html": {"newstyle_gettext": "true", "silent": "false"}}
-PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[^(%]")
+PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]")
 MARKUP = re.compile(r"<[^>]*>")
+BOTH = re.compile(r"[a-z][.!?]? · [A-Z]")
 SET = re.compile(r"\{%-?\s*set\s+\w+\s*-?%\}.*?endset\s*-?%\}", re.DOTALL)
 READ_ALOUD = ("alt", "aria-label", "placeholder", "title")  # attributes that people hear or see
 NAMES = {"Griffier"}  # the same in every language
@@ -34,7 +35,16 @@ Key = tuple[str, str | None]  # the English text (of a plural, the form for one)
 def problems() -> list[str]:
     """Each thing that is wrong: where, what, and what to do about it."""
     english, dutch = extracted(), translated()
-    return [*headers(), *twice(dutch), *lacking(english, dutch), *unused(english, dutch), *different(dutch), *unmarked()]
+    return [
+        *headers(),
+        *twice(dutch),
+        *lacking(english, dutch),
+        *unused(english, dutch),
+        *different(dutch),
+        *percent(english, dutch),
+        *unmarked(),
+        *made(),
+    ]
 
 
 def extracted() -> dict[Key, Message]:
@@ -113,8 +123,19 @@ def different(dutch: dict[str, list[Message]]) -> Iterator[str]:
                         yield f"{_po(file)}: {form!r} must have the same {kind} as {forms[0]!r}: {wanted or 'none'}."
 
 
+def percent(english: dict[Key, Message], dutch: dict[str, list[Message]]) -> Iterator[str]:
+    """Templates fill in every text they show, so a per cent sign of its own is written twice there."""
+    for file, messages in dutch.items():
+        for message in messages:
+            found = english.get(_key(message))
+            if found and any(path.endswith(".html") for path, _ in found.locations):
+                for form in (*(message.id if message.pluralizable else [message.id]), *filter(None, _strings(message))):
+                    if "%" in PLACEHOLDER.sub("", form.replace("%%", "")):
+                        yield f"{_po(file)}: write %% for the per cent sign in {form!r}, here and where it is shown."
+
+
 def unmarked() -> Iterator[str]:
-    """Words in templates and code that extraction does not see."""
+    """Words in templates that extraction does not see."""
     for file in sorted(PRODUCT.glob("*/templates/**/*.html")):
         where, source = file.relative_to(PRODUCT.parent), file.read_text("utf-8")
         for number, line in enumerate(source.splitlines(), 1):
@@ -125,13 +146,18 @@ def unmarked() -> Iterator[str]:
         for number, words in page.found:
             mark = "{{ _('…') }} or {% trans %}…{% endtrans %}"
             yield f"{where}:{number}: {words!r} is shown without translation. Write {mark}."
+
+
+def made() -> Iterator[str]:
+    """Texts in code that extraction does not see."""
     for file in sorted(PRODUCT.glob("**/*.py")):
-        for call in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(call, ast.Call) and name_of(call) in {"gettext", "ngettext", "pgettext", "N_"}:
-                for argument in call.args:
-                    if isinstance(argument, (ast.JoinedStr, ast.BinOp)):
-                        where = f"{file.relative_to(PRODUCT.parent)}:{call.lineno}"
-                        yield f"{where}: a text that is made has no translation. Write it out, with %(name)s for a part."
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            where = f"{file.relative_to(PRODUCT.parent)}:{getattr(node, 'lineno', 0)}"
+            if "web" in file.parts and isinstance(node, ast.Constant) and BOTH.search(str(node.value)):
+                yield f"{where}: {node.value!r} is in two languages. Give the reader theirs: language(request).gettext(…)."
+            asks = isinstance(node, ast.Call) and name_of(node) in {"gettext", "ngettext", "pgettext", "N_"}
+            if asks and any(isinstance(argument, (ast.JoinedStr, ast.BinOp)) for argument in node.args):
+                yield f"{where}: a text that is made has no translation. Write it out, with %(name)s for a part."
 
 
 def bare(source: str) -> str:
@@ -175,7 +201,7 @@ class _Words(HTMLParser):
             self._note(data)
 
     def _note(self, words: str) -> None:
-        found = " ".join(words.split())
+        found = " ".join(word for word in words.split() if not re.search(r"[/=]", word))  # no address
         if re.search(r"[^\W\d_]{2,}", found) and found.strip(" –·:") not in NAMES:
             self.found.append((self.getpos()[0], found))
 

@@ -21,7 +21,7 @@ FIND = f"SELECT {COLUMNS}, commitment FROM record WHERE org = $1 AND room_id = $
 VERSION = "SELECT version FROM room WHERE org = $1 AND room_id = $2"
 KEYS = """
     SELECT server_name, key_id, public_key, valid_until, expired_at, fetched_at FROM server_key
-    WHERE (server_name, key_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+    WHERE org = $1 AND (server_name, key_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))
 """
 LATER = """
     SELECT checked_at, signed_by, unsigned_by FROM later_check
@@ -184,7 +184,7 @@ async def proof(tx: Connection, vault: Vault, room_id: str, wanted: str) -> Proo
         room_version=version,
         computed_id=_or_none(event_id, pdu, rules) if record.event else None,
         computed_hash=_or_none(content_hash, pdu) if record.event else None,
-        signatures=tuple(await _signatures(tx, pdu, rules)),
+        signatures=tuple(await _signatures(tx, vault.org, pdu, rules)),
         later=tuple(
             Later(each["checked_at"], tuple(each["signed_by"]), tuple(each["unsigned_by"]))
             for each in await tx.fetch(LATER, vault.org, room_id, wanted)
@@ -199,9 +199,9 @@ async def proof(tx: Connection, vault: Vault, room_id: str, wanted: str) -> Proo
     )
 
 
-async def _signatures(tx: Connection, pdu: JsonObject, rules: Rules) -> list[Signature]:
+async def _signatures(tx: Connection, org: int, pdu: JsonObject, rules: Rules) -> list[Signature]:
     named = sorted(signers(pdu))
-    rows = await tx.fetch(KEYS, [server for server, _ in named], [key_id for _, key_id in named]) if named else []
+    rows = await tx.fetch(KEYS, org, [server for server, _ in named], [key_id for _, key_id in named]) if named else []
     known = {(row["server_name"], row["key_id"]): row for row in rows}
     needed = responsible(pdu)
     return [_signature(pdu, rules, pair, known.get(pair), needed=pair[0] in needed) for pair in named]

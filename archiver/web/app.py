@@ -79,6 +79,8 @@ def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
     app = web.Application(middlewares=[errors.explain, access.require])
     app[ARCHIVE] = archive
+    if archive.settings.web.theme:
+        app[assets.THEME] = assets.theme(archive.settings.web.theme)
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
     app[exports.WORKSHOP] = Workshop(archive, {"export": export})

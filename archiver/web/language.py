@@ -5,7 +5,7 @@ from __future__ import annotations
 from archiver.export.language import Language
 from archiver.web.acts import ACTS
 from archiver.web.refusals import WHY
-from archiver.web.roles import NAMES
+from archiver.web.roles import NAMES, RoleError
 
 
 class ReaderLanguage(Language):
@@ -22,3 +22,10 @@ class ReaderLanguage(Language):
     def why(self, reason: str) -> str:
         """Why somebody is refused, and what to do."""
         return self.of(WHY, reason) or reason
+
+    def role_problem(self, error: RoleError) -> str:
+        """Why a role was not given or taken."""
+        words = {"role": self.role, "one": self.role, "other": self.role, "why": self.gettext}
+        told = {name: words[name](value) if name in words else value for name, value in error.told.items()}
+        text = self.gettext(error.text)
+        return text % told if told else text

@@ -13,7 +13,7 @@ from archiver.ledger.alarm import sounding
 from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
 from archiver.web import roles, sessions
-from archiver.web.context import ARCHIVE
+from archiver.web.context import ARCHIVE, language
 from archiver.web.render import render
 from archiver.web.roles import Role, RoleError
 
@@ -50,7 +50,7 @@ async def change_role(request: web.Request) -> web.StreamResponse:
                 }
                 await roles.grant(tx, org, by, person, Role(role), matrix_id=matrix_id or None, reason=why or None, beside=beside)
     except RoleError as error:
-        return await _people(request, problem=str(error), status=409)
+        return await _people(request, problem=language(request).role_problem(error), status=409)
     raise web.HTTPSeeOther("/people")
 
 

@@ -12,7 +12,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from yarl import URL
 
 from archiver.export.html import environment_of
-from archiver.web.assets import address
+from archiver.web.assets import THEME, address
 from archiver.web.context import LANGUAGE_COOKIE, language
 
 
@@ -42,6 +42,8 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     menu = request.get("menu", ())
     frame = {"say": say, "other_language": str(other), "visitor": request.get("visitor"), "menu": menu}
     frame |= {"here": request.path, "address": str(here), "present": present(request.path, [path for path, _ in menu])}
+    own = request.app.get(THEME)
+    frame["theme"] = f"/static/{own.file}" if own else ""
     frame["ended_jobs"] = request.get("ended_jobs", 0)
     text = environment(say.code).get_template(template).render(frame | values)
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")

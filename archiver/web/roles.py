@@ -40,9 +40,9 @@ APART: tuple[tuple[frozenset[Role], frozenset[Role], str], ...] = (
     (frozenset({Role.INSPECTOR}), READERS - {Role.INSPECTOR}, "apart:inspector"),
 )
 WHY = {
-    "apart:auditor": "who reads the audit trail reads or manages nothing else",
-    "apart:admin": "who gives roles does not read conversations",
-    "apart:inspector": "who inspects the work does not do it",
+    "apart:auditor": N_("who reads the audit trail reads or manages nothing else"),
+    "apart:admin": N_("who gives roles does not read conversations"),
+    "apart:inspector": N_("who inspects the work does not do it"),
 }
 MATRIX_ID = re.compile(r"@[^\s:]{1,200}:[^\s]{1,200}")
 LAST_WORDS = """
@@ -61,7 +61,11 @@ ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('griffier role|' 
 
 
 class RoleError(Exception):
-    """The role can't be given or taken; the message says why."""
+    """The role can't be given or taken; the message says why, and `text` and `told` say it in any language."""
+
+    def __init__(self, text: str, **told: str) -> None:
+        super().__init__(text % told if told else text)
+        self.text, self.told = text, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +122,22 @@ async def grant(
 ) -> None:
     """Give somebody a role; `beside` are those they have by their claims. Raises RoleError. Audited."""
     if not person.strip() or len(person) > 255 or "\0" in person:
-        raise RoleError("Name the person as the sign-in page and 'griffier session list' do.")
+        raise RoleError(N_("Name the person as the sign-in page and 'griffier session list' do."))
     if person == by:
-        raise RoleError("Nobody gives a role to themselves: ask another admin.")
+        raise RoleError(N_("Nobody gives a role to themselves: ask another admin."))
     if matrix_id is not None and role is not Role.OFFICIAL:
-        raise RoleError("A Matrix id belongs to the role 'official' only.")
+        raise RoleError(N_("A Matrix id belongs to the role 'official' only."))
     if matrix_id is not None and not MATRIX_ID.fullmatch(matrix_id):
-        raise RoleError(f"'{matrix_id}' is not a Matrix id such as @minister:rijk.example.")
+        raise RoleError(N_("'%(matrix_id)s' is not a Matrix id such as @minister:rijk.example."), matrix_id=matrix_id)
     await tx.execute(ONE_AT_A_TIME, org, person)
     held = {Role(change.role): change for change in await assigned(tx, org, person)}
     if role in held and held[role].matrix_id == matrix_id:
-        raise RoleError(f"{person} already has the role '{role}'.")
+        raise RoleError(N_("%(person)s already has the role '%(role)s'."), person=person, role=role)
     if found := conflict({role, *held, *beside}):
-        raise RoleError(f"{person} can't be both '{found.one}' and '{found.other}': {WHY[found.reason]}. Take one back first.")
+        raise RoleError(
+            N_("%(person)s can't be both '%(one)s' and '%(other)s': %(why)s. Take one back first."),
+            person=person, one=found.one, other=found.other, why=WHY[found.reason],
+        )  # fmt: skip
     await tx.execute(ADD, org, by, person, role.value, True, matrix_id, reason)
     await note(tx, org, by, "grant role", person=person, role=role.value, matrix_id=matrix_id, reason=reason)
 
@@ -140,7 +147,8 @@ async def revoke(tx: Connection, org: int, by: str, person: str, role: Role, *, 
     await tx.execute(ONE_AT_A_TIME, org, person)
     if role not in {change.role for change in await assigned(tx, org, person)}:
         raise RoleError(
-            f"No admin gave {person} the role '{role}'. If they have it, it comes from the identity provider: take it there."
-        )
+            N_("No admin gave %(person)s the role '%(role)s'. If they have it, the identity provider gives it: take it there."),
+            person=person, role=role,
+        )  # fmt: skip
     await tx.execute(ADD, org, by, person, role.value, False, None, reason)
     await note(tx, org, by, "revoke role", person=person, role=role.value, reason=reason)

@@ -8,7 +8,8 @@ from typing import Any
 
 from bridge.accounts import Accounts
 from bridge.departing.notices import Notices
-from bridge.departing.opening import Opening
+from bridge.departing.opening import UNREADABLE, Opening
+from bridge.departing.said import read
 from bridge.network import NotUnderstood, NotYet
 from bridge.numbers import Numbers
 from bridge.portal.portal import Portal
@@ -49,19 +50,19 @@ class Outsiders:
         return not await self._notices.told(portal.room_id, _kind(sender))
 
     async def carry(self, portal: Portal, item: dict[str, Any]) -> str:
-        """Tell whoever said something, unless it is a notice: programs talk in those, and are not to be answered."""
+        """Tell whoever said something; programs talk in notices, and are not to be answered."""
         event, sender = item["content"]["event"], str(item["sender"])
         if not await self.wanted(portal, sender):
             return "kept"
+        silent = False
         try:
-            _, content = await self._opening.opened(event)
+            silent = read(*await self._opening.opened(event)).kind == "silent"
         except NotYet:
             if time.time() < float(item["content"]["until"]):
                 raise
-            content = {}
-        except NotUnderstood:
-            content = {}
-        if content.get("msgtype") != "m.notice":
+        except (NotUnderstood, *UNREADABLE):
+            pass  # whatever it is, it did not go
+        if not silent:
             await self._notices.once(
                 portal.room_id,
                 str(event["event_id"]),

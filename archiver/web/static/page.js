@@ -28,5 +28,24 @@ function prepare(root) {
 }
 
 prepare(document);
-// What htmx has put into the page.
-document.addEventListener("htmx:afterSettle", () => prepare(document));
+// What htmx puts at the beginning of a conversation: who reads stays where they were, and a day is named once.
+let seam = null;
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const link = event.detail.requestConfig.elt;
+  const grows = link.matches(".pager [hx-swap^=afterbegin]");
+  seam = grows ? event.detail.target.firstElementChild : null;
+  // The beginning of the conversation is on the page: there is nothing before it to go to.
+  if (grows && !event.detail.serverResponse.includes('id="grow"')) link.closest(".pager").remove();
+});
+document.addEventListener("htmx:afterSettle", () => {
+  prepare(document);
+  if (!seam) return;
+  const days = [...document.querySelectorAll(".chat .day")];
+  days.forEach((day, place) => place && day.innerText === days[place - 1].innerText && day.remove());
+  const first = seam.isConnected ? seam : document.querySelector(".chat article");
+  const last = first.previousElementSibling;
+  first.scrollIntoView({ block: "center" });
+  const time = last && last.querySelector(".time");
+  if (time) time.focus({ preventScroll: true });
+  seam = null;
+});

@@ -1,4 +1,4 @@
-// In a conversation J and K go to the next message and the one before, as do the arrows while a message has the focus.
+// In a conversation J and K or the arrows go to the next message and the one before, while a message has the focus.
 // Whoever uses the keyboard without this reaches the same with Tab: each message's time is a link.
 "use strict";
 
@@ -22,9 +22,8 @@
     const all = places();
     if (!all.length) return;
     const at = current(all);
-    if (at < 0 && event.key.startsWith("Arrow")) return; // the arrows scroll, as they always do
-    const aim = document.querySelector(".chat article.aim .time");
-    const next = at < 0 ? Math.max(all.indexOf(aim), 0) : at + step;
+    if (at < 0) return; // single keys do something only where the focus is (WCAG 2.1.4), and the arrows scroll as ever
+    const next = at + step;
     if (!all[next]) return;
     event.preventDefault();
     all[next].focus();

@@ -636,6 +636,7 @@ async def test_somebody_who_does_not_speak_for_the_number_is_told_once_a_day_tha
 
     await brought(said("$1", "@archief:x", "m.notice"), said("$2", GHOST), said("$3", BOT), said("$4", MINISTER))
     await brought(said("$5", "@buur:x", room_id="!elders:x"), said("$6", "@buur:x", state_key=""))
+    await brought(said("$12", "@buur:x", "m.key.verification.request"))
     assert bridge.matrix.notices == []
     await brought(said("$7", "@buur:x"), said("$8", "@buur:x"))
     await brought(said("$9", "@buur:x"), said("$10", "@neef:x"))

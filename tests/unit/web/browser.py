@@ -19,6 +19,7 @@ from archiver.db import connect, migrate, tenant_tx
 from archiver.ledger.files import FileStore
 from archiver.ledger.record import moment
 from archiver.ledger.sealing import FileKey, Vault
+from archiver.reading import saved
 from archiver.settings import Settings
 from archiver.web import access
 from archiver.web.app import application
@@ -93,12 +94,12 @@ class Office:
 _PROBLEMS: dict[Page, list[str]] = {}
 
 
-def watch(page: Page, url: str) -> None:
-    """Keep what the page asks of other hosts, what its policy stops, and errors of its scripts."""
+def watch(page: Page, *sites: str) -> None:
+    """Keep what the page asks of other hosts than these, what its policy stops, and errors of its scripts."""
     found = _PROBLEMS[page] = []
 
     def asked(request: Request) -> None:
-        if not request.url.startswith((url, "data:", "blob:")):
+        if not request.url.startswith((*sites, "data:", "blob:")):
             found.append(f"asked {request.url}")
 
     def told(message: ConsoleMessage) -> None:
@@ -181,6 +182,9 @@ async def furnish(office: Office) -> None:
     await _deliberation(office)
     await _whatsapp(office)
     async with tenant_tx(office.archive.pool, 1) as tx:
+        for person in ("records-officer", "official"):
+            kept = await saved.keep(tx, office.archive.vault, person, "Kademuren", [("q", "kademuur")])
+            office.events.setdefault("search", str(kept))
         await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
 
 
@@ -193,6 +197,7 @@ async def _deliberation(office: Office) -> None:
     events["said"] = told.say("Kan de notitie over de kademuur vandaag nog naar de Kamer?")
     answer = {"m.relates_to": {"m.in_reply_to": {"event_id": events["said"]}}}
     events["answer"] = told.say("Ja. Zie https://www.rijksoverheid.example/notitie voor de laatste versie.", **answer)
+    events["threaded"] = told.say("Dit zoek ik uit.", **{"m.relates_to": {"rel_type": "m.thread", "event_id": events["answer"]}})
     events["edited"] = told.say("Om 15.00 uur is het af.")
     told.edit(events["edited"], "Om 16.00 uur is het af.")
     told.add("m.reaction", {"m.relates_to": {"rel_type": "m.annotation", "event_id": events["edited"], "key": "👍"}})

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from tests.unit.web.browser import COLOURS, DESKTOP, PHONE, needs_browser, overflow, problems, violations
+import pytest
+from playwright.async_api import expect
+
+from archiver.web import chat
+from archiver.web.access import ROUTES
+from tests.unit.web.browser import COLOURS, PHONE, needs_browser, overflow, problems, violations
 
 pytestmark = [pytest.mark.postgres, needs_browser]
 
@@ -16,20 +21,37 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("records-officer", "/"),
     ("records-officer", "/rooms/{room}"),
     ("records-officer", "/rooms/{portal}"),
+    ("records-officer", "/rooms/{room}?date=onleesbaar"),
+    ("records-officer", "/rooms/{room}/messages/{edited}"),
+    ("records-officer", "/rooms/{room}/messages/{edited}/proof"),
+    ("records-officer", "/rooms/{room}/threads/{answer}"),
     ("records-officer", "/search"),
     ("records-officer", "/search?q=kademuur"),
     ("records-officer", "/search?q=nietsgevonden"),
     ("records-officer", "/search?q=-kademuur"),
+    ("records-officer", "/searches"),
+    ("records-officer", "/searches/{search}/remove"),
     ("records-officer", "/channels"),
     ("records-officer", "/geen-pagina"),
+    ("records-officer", "/purpose"),
+    ("records-officer", "/exports"),
     ("records-officer", "/health"),
     ("official", "/"),
+    ("official", "/own"),
     ("official", "/rooms/{room}"),
     ("admin", "/health"),
     ("admin", "/people"),
+    ("admin", "/purpose/policy"),
     ("auditor", "/audit"),
+    ("auditor", "/audit/chain"),
     ("auditor", "/audit?person=niemand"),
 )
+# What is answered with something else than a page of ours.
+NO_PAGES = {
+    "/healthz", "/readyz", "/metrics", "/static/{file}", "/signin/start", "/rooms/{room_id}/files/{event_id}", "/audit.csv",
+    "/rooms/{room_id}/messages/{event_id}/proof.json",
+    "/exports/{job_id}/download",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("language", ["nl", "en"])
@@ -48,4 +70,130 @@ async def test_a_page_is_accessible(office, role, path, language):
         assert await violations(page) == []
         assert await overflow(page) <= 0
         assert problems(page) == []
-        await page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+
+
+def test_no_page_is_forgotten():
+    addresses = [path.partition("?")[0] for _, path in PAGES]
+    for method, route in ROUTES:
+        if method == "GET" and route not in NO_PAGES and not route.startswith("/api/"):
+            pattern = re.sub(r"\\{[^/]+?\\}", "[^/]+", re.escape(route))
+            assert any(re.fullmatch(pattern, address) for address in addresses), f"{route} is missing in PAGES"
+
+
+FOCUSABLE = """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary')]
+    .filter(each => each.checkVisibility({visibilityProperty: true}) && !each.disabled).length"""
+FOCUSED = """() => {
+    const at = document.activeElement, style = getComputedStyle(at);
+    const all = [...document.querySelectorAll('*')];
+    return {place: all.indexOf(at), tag: at.tagName, seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2};
+}"""
+
+
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        ("records-officer", "/rooms/{room}"),
+        ("records-officer", "/search?q=kademuur"),
+        ("admin", "/people"),
+        ("auditor", "/audit"),
+    ],
+)
+async def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(office, role, path):
+    async with office.browsing(role) as page:
+        await page.goto(office.address(path))
+        wanted, reached = await page.evaluate(FOCUSABLE), []
+        for _ in range(wanted + 40):  # date fields have parts of their own
+            await page.keyboard.press("Tab")
+            at = await page.evaluate(FOCUSED)
+            if at["tag"] == "BODY" or (reached and at["place"] == reached[0]):
+                break
+            assert at["seen"], at
+            reached.append(at["place"])
+        assert reached == sorted(reached)
+        assert len(set(reached)) >= wanted
+
+
+async def test_the_first_key_offers_to_skip_to_the_content(office):
+    async with office.browsing("records-officer") as page:
+        await page.goto("/")
+        skip = page.get_by_role("link", name="Naar de inhoud")
+        await expect(skip).not_to_be_in_viewport()
+        await page.keyboard.press("Tab")
+        await expect(skip).to_be_focused()
+        await expect(skip).to_be_in_viewport()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("main")).to_be_focused()
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.querySelector('main').contains(document.activeElement)")
+
+
+@pytest.mark.parametrize(("role", "path"), [("records-officer", "/rooms/{room}"), ("admin", "/people"), ("auditor", "/audit")])
+async def test_it_reads_without_scripts_on_a_phone_too(office, role, path):
+    async with office.browsing(role, size=PHONE, script=False) as page:
+        await page.goto(office.address(path))
+        await expect(page.locator("h1")).to_be_visible()
+        box = await page.locator("main").bounding_box()
+        assert box["width"] <= PHONE[0]
+        await page.get_by_role("navigation", name="Hoofdmenu").get_by_role("link").last.click()
+        await expect(page.locator("h1")).to_be_visible()
+
+
+async def test_the_other_language_is_the_same_page(office):
+    async with office.browsing("records-officer") as page:
+        await page.goto("/search?q=kademuur")
+        await page.get_by_role("link", name="English").click()
+        assert "q=kademuur" in page.url
+        await expect(page.locator("h1")).to_have_text("Search")
+        await page.goto("/channels")
+        await expect(page.locator("h1")).to_have_text("Channels")
+
+
+async def test_a_print_has_what_was_said_and_not_what_was_for_the_screen(office):
+    async with office.browsing("records-officer", dark=True) as page:
+        await page.goto(office.address("/rooms/{room}"))
+        await page.emulate_media(media="print", color_scheme="dark")
+        for gone in ("nav", ".who", ".nl-skip-link", "footer"):
+            for each in await page.locator(gone).all():
+                await expect(each).to_be_hidden()
+        said = page.locator(".message").first
+        await expect(said).to_be_visible()
+        assert await said.evaluate("each => getComputedStyle(each).breakInside") == "avoid"
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert (await page.pdf()).startswith(b"%PDF")
+
+
+async def test_nothing_moves_for_who_wants_no_motion_and_forced_colours_keep_the_marks(office):
+    async with office.browsing("records-officer") as page:
+        await page.goto("/")
+        button = page.locator("button").first
+        assert await button.evaluate("each => getComputedStyle(each).transitionDuration") == "0s"
+        await page.emulate_media(forced_colors="active")
+        current = page.locator("nav [aria-current]")
+        assert await current.evaluate("each => getComputedStyle(each).borderBottomStyle") == "solid"
+        assert await violations(page) == []
+
+
+async def test_earlier_messages_are_put_above_those_on_the_page_and_without_scripts_are_a_page(office, monkeypatch):
+    monkeypatch.setattr(chat, "PAGE", 4)
+    for script in (True, False):
+        async with office.browsing("records-officer", script=script) as page:
+            await page.goto(office.address("/rooms/{room}"))
+            shown = await page.locator(".chat article").count()
+            newest = page.locator(".chat article").last
+            name = await newest.get_attribute("id")
+            await page.locator("#grow a[rel=prev]").click()
+            if script:
+                await expect(page.locator(".chat article")).not_to_have_count(shown)
+                assert await page.locator(".chat article").last.get_attribute("id") == name
+                assert "before" not in page.url
+                days = await page.locator(".chat .day").all_inner_texts()
+                assert days == list(dict.fromkeys(days))
+                while await page.locator("#grow a[rel=prev]").count():
+                    before = await page.locator(".chat article").count()
+                    await page.locator("#grow a[rel=prev]").click()
+                    await expect(page.locator(".chat article")).not_to_have_count(before)
+                assert await violations(page) == []
+                assert problems(page) == []
+            else:
+                await page.wait_for_url("**before=**")
+                await expect(page.locator(f"[id='{name}']")).to_have_count(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.settings import Settings
 from archiver.web.assets import COMPONENTS, HTMX, MADE_OF, address, assets
 from tests.unit.web.signed_in import served
 
@@ -62,3 +63,15 @@ async def test_the_policy_lets_only_our_own_scripts_run(archive, tmp_path):
     assert not re.search(r"<script(?![^>]*\ssrc=\"/static/)|\son[a-z]+=|\sstyle=", page)
     assert '"allowEval": false' in page
     assert '"includeIndicatorStyles": false' in page
+
+
+@pytest.mark.postgres
+async def test_an_organisation_s_own_tokens_are_loaded_last(archive, tmp_path):
+    sheet = tmp_path / "huisstijl.css"
+    sheet.write_text(":root { --bar: #007bc7; }")
+    async with served(archive, tmp_path, Settings(web={"theme": sheet})) as client:
+        page = await (await client.get("/signin")).text()
+        *_, last = re.findall(r'<link rel="stylesheet" href="([^"]+)">', page)
+        assert "theme" in last
+        answer = await client.get(last)
+        assert (answer.content_type, await answer.text()) == ("text/css", sheet.read_text())

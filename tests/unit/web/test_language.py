@@ -1,16 +1,21 @@
 import ast
+import secrets
 from datetime import UTC, datetime
+from html import unescape
 
 import pytest
 
 from archiver.capture import media
+from archiver.db import tenant_tx
 from archiver.export import reasons
 from archiver.export.language import Language
 from archiver.web import roles
 from archiver.web.acts import ACTS
 from archiver.web.language import ReaderLanguage
 from archiver.web.refusals import WHY
+from archiver.web.roles import Role, grant
 from tests import texts
+from tests.unit.web.signed_in import browsing, session_of, use
 
 WINTER, SUMMER = datetime(2026, 3, 1, 11, 5, 9, 120, tzinfo=UTC), datetime(2026, 7, 31, 22, 30, tzinfo=UTC)
 HEAD = r"""# A page.
@@ -57,6 +62,8 @@ def test_every_text_has_its_translation_in_one_place_and_says_the_same():
         (PAGE, GOOD.replace('msgctxt "of a page"\n', ""), 'msgctxt "of a page"\nmsgid "Read"'),
         (PAGE.replace("{% pluralize %}{{ count }} rooms", ""), GOOD, "has a plural in one place only"),
         (PAGE.replace("}} rooms", "}} chats"), GOOD, "the plural of '%(count)s room' is another"),
+        (PAGE.replace("Read <b>", "100% <b>"), GOOD.replace('"Read <b>', '"100% <b>'), "write %% for the per cent sign"),
+        (PAGE.replace("Read <b>", "100%% <b>"), GOOD.replace("Read <b>", "100%% <b>"), ""),
         (PAGE + "<p>Bare words</p>", GOOD, "page.html:2: 'Bare words' is shown without translation"),
         (PAGE + "\n<p title='Bare'></p>", GOOD, "page.html:3: 'Bare' is shown without translation"),
         (PAGE + "{# Words {{ x }} #}<{{ 'a' if n else 'b' }} class='no words'></{{ n }}>", GOOD, ""),
@@ -75,13 +82,14 @@ def test_what_is_wrong_with_a_text_is_told_with_its_place(monkeypatch, tmp_path,
     assert bool(found) == bool(told)
 
 
-def test_a_text_made_in_the_code_is_told(monkeypatch, tmp_path):
-    (tmp_path / "archiver").mkdir()
+def test_a_text_made_in_the_code_or_in_two_languages_is_told(monkeypatch, tmp_path):
+    (tmp_path / "archiver/web").mkdir(parents=True)
     monkeypatch.setattr(texts, "PRODUCT", tmp_path / "archiver")
-    (tmp_path / "archiver/page.py").write_text('say.gettext(f"{name} wrote")', "utf-8")
-    assert list(texts.unmarked()) == [
-        "archiver/page.py:1: a text that is made has no translation. Write it out, with %(name)s for a part."
-    ]
+    code = """say.gettext(f"{name} wrote")\nraise Refused("Log eerst in. · Sign in first.")"""
+    (tmp_path / "archiver/web/page.py").write_text(code, "utf-8")
+    made, both = texts.made()
+    assert made.startswith("archiver/web/page.py:1: a text that is made has no translation.")
+    assert both.startswith("archiver/web/page.py:2: 'Log eerst in. · Sign in first.' is in two languages.")
 
 
 def test_every_act_that_is_noted_has_words():
@@ -146,6 +154,42 @@ def test_codes_are_told_in_words_and_unknown_ones_as_they_are():
     assert (say.cause("new"), say.delivery("failed"), say.file_problem("new")) == ("een andere oorzaak", "NIET aangekomen", "new")
     assert (say.act("sign in"), say.act("new"), say.role("admin")) == ("ingelogd", "new", "beheerder")
     assert Language("fr").code == "nl"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("code", "role", "told"),
+    [
+        ("nl", Role.ADMIN, "zowel 'beheerder' als 'archivaris' zijn: wie rollen toekent, leest geen gesprekken"),
+        ("en", Role.ADMIN, "both 'admin' and 'records officer': who gives roles does not read conversations"),
+        ("nl", Role.RECORDS_OFFICER, "heeft de rol 'archivaris' al"),
+        ("en", Role.RECORDS_OFFICER, "already has the role 'records officer'"),
+    ],
+)
+async def test_an_admin_reads_in_their_language_why_a_role_was_not_given(archive, tmp_path, code, role, told):
+    person = f"100%<b>{secrets.token_hex(4)}"
+    async with tenant_tx(archive.pool, 1) as tx:
+        await grant(tx, 1, "beheer", person, Role.RECORDS_OFFICER)
+    async with browsing(archive, tmp_path, Role.ADMIN, person="taal") as client:
+        wish = {
+            "person": person,
+            "role": role.value,
+            "form_token": use(client, await session_of(archive, Role.ADMIN, person="taal")),
+        }
+        answer = await client.post(f"/people/roles?lang={code}", data=wish)
+        page = await answer.text()
+    assert answer.status == 409
+    assert told in unescape(page)
+    assert "<b>" not in page
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("code", "told"), [("nl", "De datum is niet te lezen"), ("en", "The date can't be read")])
+async def test_what_went_wrong_is_told_in_the_language_of_the_reader(archive, tmp_path, code, told):
+    async with browsing(archive, tmp_path, Role.AUDITOR) as client:
+        answer = await client.get("/audit.csv", params={"from": "gisteren", "lang": code})
+        assert answer.status == 400
+        assert told in unescape(await answer.text())
 
 
 def acts() -> list[tuple[str, str]]:

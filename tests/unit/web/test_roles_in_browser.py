@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+from playwright.async_api import Browser, Page, expect
 
 from archiver.demo import people
-from tests.unit.bridge.browser import CHROMIUM, Tab, browsed
+from tests.unit.web.browser import needs_browser, overflow, problems, watch
 from tests.unit.web.test_membership import Room
 from tests.unit.web.test_sign_in import Site, serving
 
-pytestmark = [pytest.mark.postgres, pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")]
+pytestmark = [pytest.mark.postgres, needs_browser]
 
 READER = {"Gesprekken", "Kanalen", "Zoeken", "Exports"}
 MENUS = {
@@ -24,7 +26,6 @@ MENUS = {
     "beheer": {"Toestand", "Kanalen", "Personen en rollen", "Leesdoelen"},
     "auditor": {"Auditspoor"},
 }
-TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
 @dataclass(frozen=True)
@@ -47,74 +48,77 @@ async def talk(archive, room, tmp_path) -> AsyncIterator[Talk]:
         yield Talk(site, word)
 
 
-async def sign_in(tab: Tab, web: str, person: str) -> None:
+@asynccontextmanager
+async def browsing(chromium: Browser, site: Site) -> AsyncIterator[Page]:
+    """A browser that has not signed in; the provider is another site, and no problem."""
+    context = await chromium.new_context(base_url=site.url, reduced_motion="reduce")
+    page = await context.new_page()
+    watch(page, site.url, site.provider.issuer)
+    try:
+        yield page
+    finally:
+        await context.close()
+
+
+async def sign_in(page: Page, site: Site, person: str) -> None:
     """As a person does: a click here, a click there."""
-    await tab.until("document.querySelector('a.button')")
-    await tab.run("document.querySelector('a.button').click()")
-    await tab.until(f"document.querySelector('input[name=person][value=\"{person}\"]')")
-    await tab.run(f"document.querySelector('input[name=person][value=\"{person}\"]').form.requestSubmit()")
-    await tab.until(f"location.origin === '{web}' && document.readyState === 'complete' && document.querySelector('nav')")
-
-
-async def go(tab: Tab, address: str) -> None:
-    """To a page, and wait for it."""
-    await tab.call("Page.navigate", url=address)
-    await tab.until(f"location.href === '{address}' && document.readyState === 'complete'")
+    await page.get_by_role("link", name="Inloggen met het account van uw organisatie").click()
+    await page.locator(f"form:has(input[name=person][value='{person}']) button").first.click()
+    await page.wait_for_url(f"{site.url}/**")
 
 
 @pytest.mark.parametrize("person", MENUS)
-async def test_somebody_signs_in_by_a_click_sees_what_is_theirs_and_signs_out(talk, person):
-    web = talk.site.url
-    async with browsed(f"{web}/search?q={talk.word}") as tab:
-        await sign_in(tab, web, person)
-        links = await tab.run("[...document.querySelectorAll('nav a')].map(a => [a.innerText, a.getAttribute('href')])")
-        assert {name for name, _ in links} == MENUS[person]
-        if person in ("archivaris", "adviseur", "inspecteur"):  # what others said opens once they say why
-            assert talk.word not in await tab.run("document.querySelector('main').innerText")
-            await tab.run("document.querySelector('#purpose').selectedIndex = 1")
-            await tab.run("document.querySelector('main form').requestSubmit()")
-            await tab.until("location.pathname === '/search' && document.readyState === 'complete'")
-            assert "Leesdoel: Woo-verzoek" in await tab.run("document.body.innerText")
-        text = await tab.run("document.querySelector('main').innerText")
+async def test_somebody_signs_in_by_a_click_sees_what_is_theirs_and_signs_out(talk, chromium, person):
+    async with browsing(chromium, talk.site) as page:
+        await page.goto(f"/search?q={talk.word}")
+        await sign_in(page, talk.site, person)
+        links = page.get_by_role("navigation", name="Hoofdmenu").get_by_role("link")
+        assert set(await links.all_inner_texts()) == MENUS[person]
+        if MENUS[person] == READER:  # what others said opens once they say why
+            assert talk.word not in await page.locator("main").inner_text()
+            await page.locator("#purpose").select_option(index=1)
+            await page.locator("main form button").click()
+            await page.wait_for_url("**/search?*")
+            await expect(page.locator(".standing")).to_contain_text("Leesdoel: Woo-verzoek")
+        text = await page.locator("main").inner_text()
         assert (f"{talk.word} voor @minister" in text) == (person in ("archivaris", "adviseur", "inspecteur", "minister"))
         assert (f"{talk.word} voor @ander" in text) == (person in ("archivaris", "adviseur", "inspecteur"))
         assert ("Uw rol geeft geen toegang" in text) == (person in ("beheer", "auditor"))
-        for language in ("nl", "en"):
-            for _, path in links:
-                await go(tab, f"{web}{path}?lang={language}")
-                assert await tab.run("document.querySelector('h1').innerText") not in (
-                    "Geen toegang",
-                    "No access",
-                    "Niet gevonden",
-                )
+        paths = [await link.get_attribute("href") for link in await links.all()]
+        for language, refused in (("nl", "Geen toegang"), ("en", "No access")):
+            for path in paths:
+                answer = await page.goto(f"{path}?lang={language}")
+                assert answer.status == 200, path
+                assert await page.locator("h1").inner_text() != refused
+                assert await page.locator("nav [aria-current=page]").get_attribute("href") == path
                 for width in (1100, 360):
-                    await tab.call(
-                        "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500
-                    )
-                    assert not await tab.run(TOO_WIDE), (path, language, width)
-        await tab.run("document.querySelector('form[action=\"/signout\"] button').click()")
-        await tab.until("location.pathname === '/signedout' && document.readyState === 'complete'")
-        await tab.call("Page.navigate", url=f"{web}/")
-        await tab.until("location.pathname === '/signin' && document.querySelector('h1')")
-        assert tab.problems == []
+                    await page.set_viewport_size({"width": width, "height": 800})
+                    assert await overflow(page) <= 0, (path, language, width)
+        await page.locator("form[action='/signout'] button").click()
+        await page.wait_for_url("**/signedout")
+        await page.goto("/")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+        assert problems(page) == []
 
 
-async def test_an_admin_gives_a_role_in_the_page_and_takes_it_back(talk):
+async def test_an_admin_gives_a_role_in_the_page_and_takes_it_back(talk, chromium):
     newcomer = secrets.token_hex(6)
-    async with browsed(f"{talk.site.url}/people") as tab:
-        await sign_in(tab, talk.site.url, "beheer")
-        await tab.run(f"document.querySelector('#person').value = '{newcomer}'")
-        await tab.run("document.querySelector('#role').value = 'advisor'")
-        await tab.run("document.querySelector('#reason').value = 'waarneming'")
-        await tab.run("document.querySelector('form.stack').requestSubmit()")
-        given = f"document.querySelector('button[aria-label=\"Intrekken: {newcomer}, adviseur\"]')"
-        await tab.until(given)
+    async with browsing(chromium, talk.site) as page:
+        await page.goto("/people")
+        await sign_in(page, talk.site, "beheer")
+
+        async def give(role: str) -> None:
+            await page.get_by_label("Persoon", exact=True).fill(newcomer)
+            await page.get_by_label("Rol", exact=True).select_option(role)
+            await page.get_by_label("Reden").fill("waarneming")
+            await page.get_by_role("button", name="Toekennen").click()
+
+        await give("advisor")
+        given = page.get_by_role("button", name=f"Intrekken: {newcomer}, adviseur")
+        await expect(given).to_be_visible()
         # What may not go together is refused in the page, with the reason.
-        await tab.run(f"document.querySelector('#person').value = '{newcomer}'")
-        await tab.run("document.querySelector('#role').value = 'auditor'")
-        await tab.run("document.querySelector('form.stack').requestSubmit()")
-        await tab.until("document.querySelector('[role=alert]')?.innerText.includes('audit trail')")
-        await tab.run(f"{given}.click()")
-        await tab.until(f"document.querySelector('main') && !{given}")
-        history = await tab.run("document.querySelector('main').innerText")
-        assert history.count(f"{newcomer} (door beheer)") == 2
+        await give("auditor")
+        await expect(page.get_by_role("alert")).to_contain_text("audit trail")
+        await given.click()
+        await expect(given).to_have_count(0)
+        assert (await page.locator("main").inner_text()).count(f"{newcomer} (door beheer)") == 2
