@@ -98,6 +98,9 @@ def parser() -> argparse.ArgumentParser:
     add_role_arguments(command("role", role, "who has which role in the web application; give and take them"))
     add_session_arguments(command("session", session, "who is signed in to the web application; sign them out"))
     command("trail", trail, "whether the audit trail is as it was written; exit code 1 when it is not")
+    from archiver.web.admin.arguments import add_arguments as add_official_arguments
+
+    add_official_arguments(command("official", official, "who the officials are, and when: list, add, end and import them"))
     find = command("search", search, "search in all messages")
     find.add_argument("query", nargs="*", help='words that must all occur; OR, NOT or -word, (brackets) and "a phrase" work too')
     find.add_argument("--limit", type=_count, default=50, help="how many to print (default 50)")
@@ -157,11 +160,12 @@ def _expected(error: Exception) -> bool:
     from archiver.reading.rooms import NoSuchRoom
     from archiver.reading.scope import NotKnown
     from archiver.reading.words import NothingToSearch
+    from archiver.web.admin.commands import OfficialError
     from archiver.web.roles import RoleError
 
     kinds = (
         CommandError, CaptureError, DatabaseError, SchemaError, ExportError, SealingError, NoSuchRoom, NotKnown, NothingToSearch,
-        RoleError,
+        RoleError, OfficialError,
     )  # fmt: skip
     return isinstance(error, (*kinds, asyncpg.PostgresError, OSError))
 
@@ -313,6 +317,15 @@ async def trail(settings: Settings, args: argparse.Namespace) -> int:
     told = {"intact": found.intact, "number": found.number, "link": link, "problem": problem}
     _print(args, told | {"at": found.at.isoformat() if found.at else None}, text)
     return 0 if found.intact else 1
+
+
+async def official(settings: Settings, args: argparse.Namespace) -> int:
+    """Officials."""
+    from archiver.web.admin import commands
+
+    async with opened(settings) as (pool, vault):
+        _print(args, *await commands.official(pool, vault, actor(), args))
+    return 0
 
 
 async def rooms(settings: Settings, args: argparse.Namespace) -> int:

@@ -99,6 +99,11 @@ class Oidc(Section):
     acr_values: tuple[str, ...] = Field(default=(), description="levels of assurance, one of which is required")
 
 
+class BridgeApi(Section):
+    url: str = Field(default="", pattern=r"^(https?://\S+)?$", description="of the bridge's provisioning API")
+    token: SecretStr = SecretStr("")
+
+
 def plain_pattern(pattern: str) -> bool:
     """Whether a pattern of case numbers can be used. No regular expression: an admin reads it, and it can't be made slow."""
     return len(pattern) <= 64 and pattern.isprintable() and "*" not in pattern[:-1]
@@ -135,8 +140,11 @@ class Web(Section):
     session_idle: float = Field(default=30, gt=0, le=1440, description="minutes without a request after which a session ends")
     session_max: float = Field(default=480, gt=0, le=1440, description="minutes after which a session ends in any case")
     sign_in_limit: int = Field(default=30, ge=1, description="sign-ins a minute from one address")
+    api_limit: int = Field(default=300, ge=1, description="requests a minute to the API with one token")
+    token_claims: float = Field(default=30, gt=0, le=366, description="days for which a token has the roles of the last sign-in")
     proxies: tuple[str, ...] = Field(default=(), description="addresses whose X-Forwarded-For is believed")
     theme: Path | None = Field(default=None, description="a style sheet with the organisation's own design tokens")
+    bridge: BridgeApi = BridgeApi()
     purpose: Purposes = Purposes()
     jobs: Jobs = Jobs()
 

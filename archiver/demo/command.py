@@ -68,7 +68,11 @@ async def _run(args: argparse.Namespace) -> None:
 async def _sample(stack: Stack, stop: asyncio.Event) -> None:
     from archiver.demo.sample import send
 
-    sending = asyncio.create_task(send(stack, _say))
+    async def fill() -> None:
+        await stack.register_officials()
+        await send(stack, _say)
+
+    sending = asyncio.create_task(fill())
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({sending, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

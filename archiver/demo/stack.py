@@ -12,6 +12,7 @@ import sysconfig
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from signal import SIGINT
 from typing import Any, Self
@@ -203,6 +204,12 @@ class Stack:
         part = Part("Kanarie · canary", self._griffier("canary", config), ready, self._logs / "canary.log")
         await self._supervisor.start(part)
 
+    async def register_officials(self) -> None:
+        """The sample ministry's officials, as an admin brings them in from a file; nothing changes where they are known."""
+        config = self.data_dir / "griffier.yaml"
+        with as_file(files("archiver.demo") / "sample" / "ambtsdragers.csv") as file:
+            await self._once("the officials", [*self._griffier("official", config), "import", str(file), "--confirm"])
+
     async def _migrate(self, config: Path) -> None:
         await self._once("the archive's tables", self._griffier("migrate", config))
 
@@ -233,6 +240,10 @@ class Stack:
             "web": {
                 "port": self.ports.web,
                 "sign_in_limit": 1000,  # everybody comes from this machine
+                "bridge": {
+                    "url": f"http://127.0.0.1:{self.ports.provisioning}",
+                    "token": self.secrets["provisioning_token"],
+                },
                 "oidc": {
                     "issuer": f"http://127.0.0.1:{self.ports.identity}",
                     "client_id": CLIENT,

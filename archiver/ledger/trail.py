@@ -103,4 +103,4 @@ async def purposes(tx: Connection, org: int) -> list[str]:
 
 def first_id(moment: datetime) -> UUID:
     """The smallest UUID version 7 of a moment."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)

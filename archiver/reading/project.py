@@ -54,7 +54,7 @@ SAVE = """
         sender = excluded.sender, kind = excluded.kind, sent_at = excluded.sent_at, depth = excluded.depth,
         network = excluded.network, edits = excluded.edits, reactions = excluded.reactions, reply_to = excluded.reply_to,
         thread = excluded.thread, deleted_at = excluded.deleted_at, deleted_by = excluded.deleted_by, pruned = excluded.pruned,
-        unreadable = excluded.unreadable, words = excluded.words, facts = excluded.facts
+        unreadable = excluded.unreadable, words = excluded.words, facts = excluded.facts, sequence = excluded.sequence
 """
 REMOVE = "DELETE FROM message WHERE org = $1 AND (room_id, event_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))"
 

@@ -19,8 +19,11 @@ from archiver.export.catalogue import N_
 from archiver.ledger.audit import Purpose, doing, note
 from archiver.reading.membership import reader_tx
 from archiver.web import jobs, roles, sessions
+from archiver.web.api import bearer, problem
+from archiver.web.api.scopes import Scope
 from archiver.web.context import ARCHIVE, Archive, language, public_url
-from archiver.web.purpose import Stated, policy_of
+from archiver.web.posted import posted
+from archiver.web.purpose import PURPOSE_HEADERS, Stated, policy_of, told_in_headers
 from archiver.web.render import render
 from archiver.web.roles import READERS, Role
 from archiver.web.sessions import form_token
@@ -39,6 +42,7 @@ class Whoever(Enum):
 
 Rule = frozenset[Role] | Whoever
 READING = READERS | {Role.OFFICIAL}
+ADMINS = frozenset({Role.ADMIN})
 ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/healthz"): Whoever.OPEN,
     ("GET", "/readyz"): Whoever.OPEN,
@@ -78,16 +82,79 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/people"): frozenset({Role.ADMIN}),
     ("POST", "/people/roles"): frozenset({Role.ADMIN}),
     ("POST", "/people/sessions"): frozenset({Role.ADMIN}),
+    ("GET", "/admin/officials"): ADMINS,
+    ("POST", "/admin/officials"): ADMINS,
+    ("GET", "/admin/officials/new"): ADMINS,
+    ("GET", "/admin/officials.csv"): ADMINS,
+    ("GET", "/admin/officials/example.csv"): ADMINS,
+    ("GET", "/admin/officials/import"): ADMINS,
+    ("POST", "/admin/officials/import"): ADMINS,
+    ("GET", "/admin/officials/import/{import_id}"): ADMINS,
+    ("POST", "/admin/officials/import/{import_id}"): ADMINS,
+    ("GET", "/admin/officials/import/{import_id}/undo"): ADMINS,
+    ("POST", "/admin/officials/import/{import_id}/undo"): ADMINS,
+    ("GET", "/admin/officials/{official}"): ADMINS,
+    ("POST", "/admin/officials/{official}"): ADMINS,
+    ("GET", "/admin/officials/{official}/withdraw"): ADMINS,
+    ("POST", "/admin/officials/{official}/withdraw"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/new"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/new"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/{entry}"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/{entry}"): ADMINS,
+    ("GET", "/admin/officials/{official}/{kind}/{entry}/withdraw"): ADMINS,
+    ("POST", "/admin/officials/{official}/{kind}/{entry}/withdraw"): ADMINS,
+    ("GET", "/admin/organisation"): ADMINS,
+    ("GET", "/admin/bridge"): ADMINS,
+    ("POST", "/admin/bridge/accounts"): ADMINS,
+    ("POST", "/admin/bridge/accounts/{account}/forget"): ADMINS,
+    ("POST", "/admin/bridge/numbers"): ADMINS,
+    ("POST", "/admin/bridge/retry"): ADMINS,
+    ("GET", "/admin/bridge/numbers/{number}"): ADMINS,
+    ("POST", "/admin/bridge/numbers/{number}"): ADMINS,
+    ("GET", "/admin/bridge/numbers/{number}/remove"): ADMINS,
     ("GET", "/audit"): frozenset({Role.AUDITOR}),
     ("GET", "/audit/chain"): frozenset({Role.AUDITOR}),
     ("GET", "/audit.csv"): frozenset({Role.AUDITOR}),
+    ("GET", "/tokens"): frozenset(Role),
+    ("POST", "/tokens"): frozenset(Role),
+    ("GET", "/tokens/{token_id}/revoke"): frozenset(Role),
+    ("POST", "/tokens/{token_id}/revoke"): frozenset(Role),
+    ("GET", "/api/v1/"): Whoever.OPEN,
+    ("GET", "/api/v1/openapi.json"): Whoever.OPEN,
+    ("GET", "/api/v1/me"): Whoever.SIGNED_IN,
+    ("GET", "/api/v1/rooms"): READING,
+    ("GET", "/api/v1/rooms/{room_id}"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/messages"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/changes"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}/proof"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}/file"): READING,
+    ("GET", "/api/v1/search"): READING,
+    ("GET", "/api/v1/channels"): READERS | {Role.ADMIN},
+    ("GET", "/api/v1/health"): frozenset({Role.ADMIN}),
+    ("GET", "/api/v1/roles"): frozenset({Role.ADMIN}),
+    ("POST", "/api/v1/roles"): frozenset({Role.ADMIN}),
+    ("DELETE", "/api/v1/roles/{person}/{role}"): frozenset({Role.ADMIN}),
+    ("GET", "/api/v1/sessions"): frozenset({Role.ADMIN}),
+    ("DELETE", "/api/v1/sessions/{session_id}"): frozenset({Role.ADMIN}),
+    ("GET", "/api/v1/exports"): READERS,
+    ("POST", "/api/v1/exports"): READERS,
+    ("GET", "/api/v1/exports/{export_id}"): READERS,
+    ("DELETE", "/api/v1/exports/{export_id}"): READERS,
+    ("GET", "/api/v1/exports/{export_id}/file"): READERS,
+    ("GET", "/api/v1/audit"): frozenset({Role.AUDITOR}),
 }
+# Where a script of a page of ours says to the API what a form says in a field.
+FORM_TOKEN = "Griffier-Form-Token"  # noqa: S105 - a name
 # What readers may open shows content, and asks for a purpose first. Only what stands here doesn't: a new page can't forget it.
 WITHOUT_CONTENT: frozenset[tuple[str, str]] = frozenset({
     ("GET", "/"), ("GET", "/channels"), ("GET", "/purpose"), ("POST", "/purpose"), ("POST", "/purpose/end"), ("GET", "/exports"),
     ("POST", "/exports/{job_id}/cancel"),
     ("GET", "/searches"), ("POST", "/searches"), ("POST", "/searches/{search_id}/rename"),
     ("GET", "/searches/{search_id}/remove"), ("POST", "/searches/{search_id}/remove"),
+    ("GET", "/tokens"), ("POST", "/tokens"), ("GET", "/tokens/{token_id}/revoke"), ("POST", "/tokens/{token_id}/revoke"),
+    ("GET", "/api/v1/rooms"), ("GET", "/api/v1/channels"),
+    ("GET", "/api/v1/exports"), ("GET", "/api/v1/exports/{export_id}"), ("DELETE", "/api/v1/exports/{export_id}"),
 })  # fmt: skip
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
@@ -98,8 +165,12 @@ MENU: tuple[tuple[str, str], ...] = (
     ("/search", N_("Search")),
     ("/exports", N_("Exports")),
     ("/people", N_("People and roles")),
+    ("/admin/officials", N_("Officials")),
+    ("/admin/bridge", N_("Bridged numbers")),
+    ("/admin/organisation", N_("Organisation")),
     ("/purpose/policy", N_("Purposes of reading")),
     ("/audit", N_("Audit trail")),
+    ("/tokens", N_("Access for programs")),
 )
 
 
@@ -114,6 +185,8 @@ class Visitor:
     matrix_id: str | None
     form_token: str = field(repr=False)
     stated: Stated | None = None  # why they read what others said
+    scopes: frozenset[Scope] | None = None  # of a personal access token; None is a session, which has no such bounds
+    token_id: UUID | None = None
 
     @property
     def reads_everything(self) -> bool:
@@ -179,7 +252,7 @@ async def require(request: web.Request, handler: Handler) -> web.StreamResponse:
     if visitor is None:
         if found is Whoever.OPEN:
             return await handler(request)
-        if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        if request.method == "GET" and not _api(request) and "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPSeeOther(str(URL("/signin").with_query(next=str(request.rel_url))))
         raise web.HTTPUnauthorized(text=language(request).gettext("Sign in first."))
     request["visitor"], request["actor"] = visitor, visitor.person
@@ -196,12 +269,18 @@ async def _under_purpose(request: web.Request, handler: Handler, path: str) -> w
     """Do it under the purpose that the reader has stated: without one, no content opens. What is noted carries it."""
     archive, visitor = request.app[ARCHIVE], request["visitor"]
     content = shows_content(request.method, path)
-    if content and visitor.reads_everything and visitor.stated is None:
+    why = visitor.stated.purpose if visitor.stated else None
+    told = _api(request) and any(name in request.headers for name in PURPOSE_HEADERS)
+    if content and visitor.reads_everything and (why is None or told):
         async with tenant_tx(archive.pool, archive.vault.org) as tx:
             asked = await policy_of(tx, archive.vault.org, archive.settings.web.purpose)
-        if asked.required:
+        if _api(request):
+            why = told_in_headers(asked, request.headers).purpose
+            if why is None and (told or asked.required):
+                return problem.answer(request, "purpose")
+        elif asked.required:
             return _ask(request)
-    with doing(visitor.stated.purpose if visitor.stated and visitor.reads_everything else None) as now:
+    with doing(why if visitor.reads_everything else None) as now:
         response = await handler(request)
         # Every page writes down what it shows, before it reads it. Should one not: nothing unwritten leaves.
         if content and not now.noted and response.status == 200:
@@ -226,18 +305,35 @@ def _ask(request: web.Request) -> web.Response:
 
 async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict | None]:
     archive = request.app[ARCHIVE]
+    if _api(request) and (sent := bearer.sent(request)) is not None:
+        return await _holder(archive, sent)
     token = request.cookies.get(cookie_name(archive), "")
     if not token:
         return None, None
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         visitor, clash = await visitor_of(tx, archive, token)
-        request["ended_jobs"] = await jobs.ended(tx, archive.vault.org, visitor.person) if visitor else 0
+        request["ended_jobs"] = await jobs.ended(tx, archive.vault.org, visitor.person) if visitor else (0, 0)
     return visitor, clash
+
+
+async def _holder(archive: Archive, token: str) -> tuple[Visitor | None, roles.Conflict | None]:
+    """Whose personal access token it is; who gives one is not asked for a session besides."""
+    found, held, matrix_id = await bearer.holder(archive, token)
+    if found is None:
+        return None, None
+    made = Visitor(
+        found.token_id, found.person, found.name, held, matrix_id, form_token="", scopes=found.scopes, token_id=found.token_id
+    )
+    return made, roles.conflict(held)
+
+
+def _api(request: web.Request) -> bool:
+    return request.path.startswith(problem.API)
 
 
 async def _against(request: web.Request, visitor: Visitor, clash: roles.Conflict | None, found: Rule) -> str:
     """The name of the reason why this may not be; empty when it may."""
-    if request.method not in ("GET", "HEAD") and not await _from_our_form(request, visitor):
+    if visitor.scopes is None and request.method not in ("GET", "HEAD") and not await _from_our_form(request, visitor):
         return "forged"
     if isinstance(found, Whoever):
         return ""
@@ -245,6 +341,8 @@ async def _against(request: web.Request, visitor: Visitor, clash: roles.Conflict
         return clash.reason
     if not allows(found, visitor.roles):
         return "not_yours" if visitor.roles else "no_roles"
+    if visitor.scopes is not None and getattr(request.match_info.handler, "scope", None) not in visitor.scopes:
+        return "scope"
     if found == READING and not visitor.reads_everything and visitor.matrix_id is None:
         return "no_matrix_id"
     return ""
@@ -255,6 +353,8 @@ async def refuse(request: web.Request, reason: str, path: str) -> web.Response:
     archive, visitor = request.app[ARCHIVE], request["visitor"]
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, visitor.person, "refused", page=path, method=request.method, why=reason)
+    if _api(request):
+        return problem.answer(request, problem.REASONS.get(reason, "apart"))
     return render(request, "refused.html", 403, reason=reason, person=visitor.person, hint="", again=False)
 
 
@@ -277,8 +377,7 @@ async def _from_our_form(request: web.Request, visitor: Visitor) -> bool:
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return False
     try:
-        form = await request.post()
+        told = request.headers.get(FORM_TOKEN) if _api(request) else (await posted(request)).get("form_token", "")
     except (ValueError, LookupError):
         return False
-    told = form.get("form_token", "")
     return isinstance(told, str) and hmac.compare_digest(told.encode("utf-8", "replace"), visitor.form_token.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from archiver.db import connect, require_current, tenant_tx
 from archiver.ledger.files import FileStore
@@ -29,6 +29,9 @@ from archiver.web import (
     sign_in,
     trail,
 )
+from archiver.web.admin import pages as admin
+from archiver.web.api import bearer, operation, problem, token_page
+from archiver.web.api import page as api
 from archiver.web.context import ARCHIVE, Archive, public_url
 from archiver.web.exporting import export
 from archiver.web.workshop import Workshop
@@ -37,12 +40,14 @@ log = logging.getLogger(__name__)
 
 # Every module with pages, one a line.
 MODULES = (
+    api,
     asking,
     assets,
     chat,
     conversations,
     exports,
     health,
+    operation,
     own,
     pages,
     people,
@@ -50,9 +55,14 @@ MODULES = (
     saved,
     search,
     sign_in,
+    token_page,
     trail,
+    admin,
 )
 
+SERVER = "griffier"
+# What is no HTTP at all aiohttp answers by itself, past `set_headers`, and would tell its version.
+web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
     "media-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -70,19 +80,20 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
     """The same protection on every answer, errors too."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers["Server"] = "griffier"
+    response.headers["Server"] = SERVER
     if public_url(request.app[ARCHIVE].settings).startswith("https:"):
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 
 
 def application(archive: Archive) -> web.Application:
     """The application around an opened archive."""
-    app = web.Application(middlewares=[errors.explain, access.require])
+    app = web.Application(middlewares=[errors.explain, bearer.hold_back, problem.explain, access.require])
     app[ARCHIVE] = archive
     if archive.settings.web.theme:
         app[assets.THEME] = assets.theme(archive.settings.web.theme)
     app[health.GAUGES] = health.Gauges(archive)
     app.cleanup_ctx.append(sign_in.provider_of)
+    app.cleanup_ctx.append(bearer.limits_of)
     app[exports.WORKSHOP] = Workshop(archive, {"export": export})
     app.on_response_prepare.append(set_headers)
     for module in MODULES:

@@ -24,15 +24,18 @@ class Archive:
 
 
 ARCHIVE = web.AppKey("archive", Archive)
-LANGUAGE_COOKIE = "griffier_language"
+
+
+def language_cookie(settings: Settings) -> str:
+    """The cookie that keeps the chosen language; over https bound to this host, as the session's is."""
+    return "__Host-griffier_language" if public_url(settings).startswith("https:") else "griffier_language"
 
 
 def language(request: web.Request) -> ReaderLanguage:
     """The language asked for in the address, chosen before, or the organisation's."""
-    asked = (
-        request.query.get("lang") or request.cookies.get(LANGUAGE_COOKIE) or request.app[ARCHIVE].settings.organisation.language
-    )
-    return ReaderLanguage(asked)
+    settings = request.app[ARCHIVE].settings
+    chosen = request.cookies.get(language_cookie(settings))
+    return ReaderLanguage(request.query.get("lang") or chosen or settings.organisation.language)
 
 
 def public_url(settings: Settings) -> str:

@@ -41,12 +41,14 @@ async def export(task: Task) -> Result:
     if len(found) == 1:
         await _write(task, exporter, found[0], start, end, out)
         out.flush()
+        out.detach()  # who is thrown away closes what it wrote to
         return Result(exporter.media_type, exporter.suffix)
     with zipfile.ZipFile(cast("IO[bytes]", out), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as whole:
         for number, room in enumerate(found, 1):
             with whole.open(_name(number, room, exporter), "w", force_zip64=True) as file:
                 await _write(task, exporter, room, start, end, file)
     out.flush()
+    out.detach()
     return Result("application/zip", ".zip")
 
 

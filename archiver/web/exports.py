@@ -45,7 +45,7 @@ async def ask(request: web.Request) -> web.StreamResponse:
     chosen["rooms"] = list(dict.fromkeys(each for each in form.getall("room", []) if isinstance(each, str)))
     asked, problems = _judged(chosen, language(request).code)
     async with reading(request) as tx:
-        there = {room_id for room_id in asked["rooms"] if await room_list.rooms(tx, archive.vault, room_id)}
+        there = {each for each in asked["rooms"] if column(each) == each and await room_list.rooms(tx, archive.vault, each)}
     if there != set(asked["rooms"]):
         raise web.HTTPNotFound
     if not problems:
@@ -75,8 +75,13 @@ async def cancel(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/exports/{job_id}/download")
 async def download(request: web.Request) -> web.StreamResponse:
-    """The result, to who asked for it; opened a chunk at a time."""
-    archive, job = request.app[ARCHIVE], await _job(request)
+    """The result, to who asked for it."""
+    return await send(request, await _job(request))
+
+
+async def send(request: web.Request, job: Job) -> web.StreamResponse:
+    """The result of a job, opened a chunk at a time. Raises HTTPNotFound."""
+    archive = request.app[ARCHIVE]
     if job.state != "done" or job.wrapped_key is None:
         raise web.HTTPNotFound
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
@@ -134,7 +139,7 @@ async def _page(
     }
     told = {name: texts[kind] for name, kind in problems.items()}
     shown = [(job, [names.get(room_id, room_id) for room_id in _rooms(archive, job)]) for job in mine]
-    request["ended_jobs"] = 0
+    request["ended_jobs"] = (0, 0)
     return render(
         request, "exports.html", status, rooms=found, chosen=chosen, problems=told, jobs=shown,
         busy=any(job.open for job in mine), formats=list(EXPORTERS), file_name=file_name,
@@ -181,8 +186,7 @@ def _judged(chosen: dict[str, Any], code: str) -> tuple[dict[str, Any], dict[str
         datetime.combine(day + timedelta(days=more), time(), ZONE).isoformat() if day else None
         for day, more in ((days["from"], 0), (days["to"], 1))
     )
-    rooms = [each for each in chosen["rooms"][: MOST_ROOMS + 1] if column(each) == each]
-    asked = {"rooms": rooms, "format": chosen["format"], "start": start, "end": end}
+    asked = {"rooms": chosen["rooms"][: MOST_ROOMS + 1], "format": chosen["format"], "start": start, "end": end}
     return asked | {"language": code if code in LANGUAGES else "nl"}, problems
 
 

@@ -27,7 +27,10 @@ CANCEL = """
            ended_at = CASE state WHEN 'waiting' THEN now() END
     WHERE org = $1 AND person = $2 AND job_id = $3 AND state IN ('waiting', 'running')
 """
-ENDED = "SELECT count(*) FROM job WHERE org = $1 AND person = $2 AND state IN ('done', 'failed') AND NOT seen"
+ENDED = """
+    SELECT count(*) FILTER (WHERE state = 'done') AS done, count(*) FILTER (WHERE state = 'failed') AS failed FROM job
+    WHERE org = $1 AND person = $2 AND state IN ('done', 'failed') AND NOT seen
+"""
 SEE = "UPDATE job SET seen = true WHERE org = $1 AND person = $2 AND state IN ('done', 'failed') AND NOT seen"
 PER_PERSON = 3
 
@@ -115,11 +118,10 @@ async def cancel(tx: Connection, org: int, person: str, job_id: UUID) -> bool:
     return True
 
 
-async def ended(tx: Connection, org: int, person: str) -> int:
-    """How many of their jobs ended since they last looked."""
-    found = await tx.fetchval(ENDED, org, person)
-    assert isinstance(found, int)  # noqa: S101 - narrows for the type checker
-    return found
+async def ended(tx: Connection, org: int, person: str) -> tuple[int, int]:
+    """How many of their jobs were done since they last looked, and how many failed."""
+    row = await tx.fetchrow(ENDED, org, person)
+    return row["done"], row["failed"]
 
 
 async def see(tx: Connection, org: int, person: str) -> None:

@@ -1,4 +1,4 @@
-"""For admins: who has which role, who is signed in, and how the archive is doing. Nothing of what is said."""
+"""For admins: who has which role, and who is signed in. Nothing of what is said."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from archiver.capture.standing import standings, whole
 from archiver.db import tenant_tx
-from archiver.ledger.alarm import sounding
 from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
 from archiver.web import roles, sessions
@@ -68,16 +66,6 @@ async def end_session(request: web.Request) -> web.StreamResponse:
             told = {"person": ended.person, "session": str(session_id)}
             await note(tx, archive.vault.org, request["actor"], "session ended", **told)
     raise web.HTTPSeeOther("/people")
-
-
-@routes.get("/health")
-async def health(request: web.Request) -> web.StreamResponse:
-    """Whether everything is captured, and what is wrong."""
-    archive = request.app[ARCHIVE]
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        seats = await standings(tx, archive.settings)
-        alarms = await sounding(tx, archive.vault.org)
-    return render(request, "health.html", seats=seats, alarms=alarms, capturing=whole(seats))
 
 
 async def _people(request: web.Request, problem: str = "", status: int = 200) -> web.Response:

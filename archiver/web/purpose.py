@@ -16,6 +16,7 @@ from archiver.settings import Purposes, plain_pattern
 LONGEST = 200  # characters of a purpose
 LONGEST_CASE = 64
 MOST_CHOICES = 50
+PURPOSE_HEADERS = ("Griffier-Purpose", "Griffier-Case-Number")
 POLICY = """
     SELECT required, purposes, free_text, case_number, case_pattern, minutes FROM purpose_policy
     WHERE org = $1 ORDER BY number DESC LIMIT 1
@@ -149,5 +150,5 @@ async def end(tx: Connection, org: int, session_id: UUID, person: str) -> None:
 
 def told_in_headers(policy: Policy, headers: Mapping[str, str]) -> Answer:
     """What a program says with each of its requests: Griffier-Purpose and Griffier-Case-Number, as UTF-8."""
-    purpose, case = (headers.get(name, "") for name in ("Griffier-Purpose", "Griffier-Case-Number"))
+    purpose, case = (headers.get(name, "") for name in PURPOSE_HEADERS)
     return answer(policy, purpose, "", case)

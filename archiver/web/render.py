@@ -13,7 +13,7 @@ from yarl import URL
 
 from archiver.export.html import environment_of
 from archiver.web.assets import THEME, address
-from archiver.web.context import LANGUAGE_COOKIE, language
+from archiver.web.context import ARCHIVE, language, language_cookie
 
 
 @cache
@@ -44,9 +44,11 @@ def render(request: web.Request, template: str, status: int = 200, **values: Any
     frame |= {"here": request.path, "address": str(here), "present": present(request.path, [path for path, _ in menu])}
     own = request.app.get(THEME)
     frame["theme"] = f"/static/{own.file}" if own else ""
-    frame["ended_jobs"] = request.get("ended_jobs", 0)
+    frame["ended_jobs"] = request.get("ended_jobs", (0, 0))
     text = environment(say.code).get_template(template).render(frame | values)
     response = web.Response(body=text.encode("utf-8", "replace"), status=status, content_type="text/html", charset="utf-8")
     if request.query.get("lang") in ("nl", "en"):
-        response.set_cookie(LANGUAGE_COOKIE, say.code, max_age=365 * 24 * 3600, httponly=True, samesite="Strict")
+        name = language_cookie(request.app[ARCHIVE].settings)
+        kept = {"max_age": 365 * 24 * 3600, "httponly": True, "samesite": "Strict", "secure": name.startswith("__Host-")}
+        response.set_cookie(name, say.code, **kept)  # type: ignore[arg-type]
     return response

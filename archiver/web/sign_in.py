@@ -18,6 +18,7 @@ from archiver.db import tenant_tx
 from archiver.ledger.audit import note
 from archiver.ledger.sealing import SealingError
 from archiver.web import access, claims, roles, sessions, tokens
+from archiver.web.api import tokens as personal
 from archiver.web.claims import ClaimsError
 from archiver.web.context import ARCHIVE, Archive, language, public_url
 from archiver.web.limit import Limit, address
@@ -173,6 +174,7 @@ async def leave(request: web.Request) -> web.StreamResponse:
         log.warning("The session has ended here, but not at the identity provider: %s", error)
     request["visitor"], request["actor"], request["menu"] = None, None, ()
     response = render(request, "signedout.html", onward=onward)
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
     response.del_cookie(access.cookie_name(archive), path="/", secure=_secure(archive), httponly=True, samesite="Lax")
     return response
 
@@ -255,6 +257,7 @@ async def _enter(archive: Archive, who: SignedIn) -> str:
     """A session for whom may have one; returns the cookie's token."""
     org = archive.vault.org
     async with tenant_tx(archive.pool, org) as tx:
+        await personal.signed_in(tx, org, who)
         held = who.roles | {Role(change.role) for change in await roles.assigned(tx, org, who.person)}
     if not held:
         raise SignInRefused("no_roles", "they have no role", person=who.person)

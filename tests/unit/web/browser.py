@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -21,10 +23,15 @@ from archiver.ledger.record import moment
 from archiver.ledger.sealing import FileKey, Vault
 from archiver.reading import saved
 from archiver.settings import Settings
-from archiver.web import access
+from archiver.web import access, jobs, sessions
+from archiver.web.admin import importing, registry
+from archiver.web.api import tokens
+from archiver.web.api.scopes import Scope
 from archiver.web.app import application
 from archiver.web.context import Archive
+from archiver.web.exporting import export
 from archiver.web.roles import Role, grant
+from archiver.web.workshop import Workshop
 from tests.unit import conftest
 from tests.unit.bridge.browser import CHROMIUM
 from tests.unit.reading.portals import BOT, OFFICIAL, Portal, source, text
@@ -181,11 +188,61 @@ async def furnish(office: Office) -> None:
     """What the pages have to show: add to it what a new page needs."""
     await _deliberation(office)
     await _whatsapp(office)
+    await _exports(office)
+    await _officials(office)
     async with tenant_tx(office.archive.pool, 1) as tx:
         for person in ("records-officer", "official"):
             kept = await saved.keep(tx, office.archive.vault, person, "Kademuren", [("q", "kademuur")])
             office.events.setdefault("search", str(kept))
         await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
+    for role in (Role.RECORDS_OFFICER, Role.INSPECTOR):
+        cookie = await session_of(office.archive, role, person=role.value)
+        async with tenant_tx(office.archive.pool, 1) as tx:
+            session = await sessions.find(tx, 1, cookie, office.opened.settings.web)
+            assert session is not None
+            _, made = await tokens.make(tx, 1, session.session_id, "Maandelijkse rapportage", {Scope.ROOMS, Scope.SEARCH}, 90)
+            office.events["token"] = str(made.token_id)
+
+
+async def _exports(office: Office) -> None:
+    """An export of the records officer that is ready, one that failed, one that was cancelled and one that waits."""
+    asked = {"rooms": [office.room, office.portal], "format": "html", "start": None, "end": None, "language": "nl"}
+    pool, vault, officer = office.archive.pool, office.archive.vault, Role.RECORDS_OFFICER.value
+    for arguments in (asked, asked | {"rooms": ["!weg:x"]}):
+        async with tenant_tx(pool, 1) as tx:
+            await jobs.start(tx, vault, officer, "export", arguments)
+        assert await Workshop(office.opened, {"export": export}).do_next(asyncio.Event())
+    for number in range(2):
+        async with tenant_tx(pool, 1) as tx:
+            job_id = await jobs.start(tx, vault, officer, "export", asked)
+            if number == 0:
+                await jobs.cancel(tx, 1, officer, job_id)
+
+
+async def _officials(office: Office) -> None:
+    """A minister as the admin knows her, and a file of officials that waits for its confirmation."""
+    pool, vault = office.archive.pool, office.archive.vault
+    start = date(2024, 7, 2)
+    period = {"from_day": start, "until_day": None}
+    async with registry.changing(pool, 1, "beheer", "benoemd") as tx:
+        who = await registry.add_official(tx, 1, "beheer", "Karin de Wit")
+        term = {"matrix_id": OFFICIAL, "function": "minister", "unit": "Waterbeheer", "sole": True, **period}
+        office.events["official"] = str(who)
+        office.events["term"] = str(await registry.add(tx, 1, "beheer", registry.TERM, who, term))
+        number = {"number": "+3197010203040", "label": "", **period}
+        channel = await registry.add(tx, 1, "beheer", registry.CHANNEL, who, number)
+        await registry.add(
+            tx, 1, "beheer", registry.DEVICE, who, {"label": "AB-1234", "kind": "phone", "owner": "organisation", **period}
+        )
+    async with registry.changing(pool, 1, "beheer", "voor de pers") as tx:
+        await registry.change(tx, 1, "beheer", registry.CHANNEL, who, channel, {**number, "label": "pers"})
+    rows = (
+        "naam;matrix-account;functie;organisatieonderdeel;vanaf;tot en met;salaris",
+        f"Karin de Wit;{OFFICIAL};minister;Waterbeheer;2-7-2024;31-12-2026;",
+        "Tarik Benali;@t:x;staatssecretaris;Wonen;2-7-2024;;",
+        ";fout;;Wonen;gisteren;;",
+    )  # fmt: skip
+    office.events["upload"] = str(await importing.keep(pool, vault, "admin", "lijst.csv", "\n".join(rows).encode()))
 
 
 async def _deliberation(office: Office) -> None:

@@ -1,0 +1,1 @@
+"""The admin's pages: officials, the organisation, health, bridged numbers."""
