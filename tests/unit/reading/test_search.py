@@ -302,10 +302,14 @@ async def test_both_roles_search_by_the_index(filled, role):
 
 @pytest.mark.postgres
 async def test_the_large_archive_of_the_bench_is_what_the_product_itself_would_have(filled):
-    view = "SELECT * FROM message ORDER BY room_id, event_id"
-    async with tenant_tx(filled.pool, 1) as tx:
-        before = await tx.fetch(view)
+    before = await view(filled)
     await rebuild(filled.pool, filled.vault, lambda done, total: None)
-    async with tenant_tx(filled.pool, 1) as tx:
-        assert await tx.fetch(view) == before
+    assert await view(filled) == before
     assert len(before) == 20_000
+
+
+async def view(filled) -> list[dict[str, Any]]:
+    """The reading view, but for the order in which it was written."""
+    async with tenant_tx(filled.pool, 1) as tx:
+        rows = await tx.fetch("SELECT * FROM message ORDER BY room_id, event_id")
+    return [{name: value for name, value in row.items() if name != "sequence"} for row in rows]
