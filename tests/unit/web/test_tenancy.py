@@ -107,7 +107,7 @@ async def elsewhere(archive, tmp_path_factory) -> Elsewhere:
         official = await registry.add_official(tx, 2, mark, mark)
         term = {"matrix_id": f"@{mark}:x", "function": mark, "unit": mark, "from_day": "2026-01-01", "until_day": "", "sole": ""}
         entry = await registry.add(tx, 2, mark, TERM, official, TERM.read(Fields(term)))
-    table = f"name;matrix_id;function;unit;from_day\n{mark};@{mark}:x;{mark};{mark};2026-01-01\n".encode()
+    table = f"naam;matrix-id;functie;onderdeel;vanaf\n{mark};@{mark}:x;{mark};{mark};2026-01-01\n".encode()
     upload = await importing.keep(archive.pool, archive.other, "gelijknamig", f"{mark}.csv", table)
     parts = {"room_id": room, "event_id": said.event_id, "job_id": str(job_id), "search_id": str(search_id)}
     more = {"official": str(official), "entry": str(entry), "kind": "term", "import_id": str(upload), "export_id": str(job_id)}
