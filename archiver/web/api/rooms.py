@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from archiver.db import Connection
+from archiver.db import Connection, tenant_tx
+from archiver.ledger.canonical import column
 from archiver.reading import rooms as room_list
+from archiver.reading.conversations import Choice, Place, conversations, see_to
 from archiver.reading.rooms import Room
 from archiver.web.access import reading
 from archiver.web.api import cursor
 from archiver.web.api.operation import Page, Request, look, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.scopes import Scope
-from archiver.web.api.words import Cursor, Moment, RoomId, Text, at_most
+from archiver.web.api.words import Cursor, Moment, RoomId, Text, at_most, moment_of
 from archiver.web.context import ARCHIVE
 
 SUBJECT = "Conversations"
-LISTING = "rooms"
+State = Annotated[
+    Literal["complete", "incomplete", "fetching", "unreadable", "deleted", "not-captured"],
+    Field(description="Only those that stand so: nothing is missing, something is, history is being fetched, …"),
+]
 
 
 class Portal(BaseModel):
@@ -90,9 +95,10 @@ class Which(Request):
 
     network: Annotated[str, Field(max_length=100, description="Only of this network.", examples=["whatsapp"])] | None = None
     official: Annotated[str, Field(max_length=255, description="Only in which this Matrix id is or was.")] | None = None
-    name: Annotated[str, Field(max_length=200, description="Only whose name holds this text.")] | None = None
     active_from: Moment | None = Field(default=None, description="Only with a message of then or later.")
     active_until: Moment | None = Field(default=None, description="Only with a message of before then.")
+    state: State | None = None
+    sort: Literal["latest", "earliest", "largest"] = Field(default="latest", description="What comes first.")
     limit: at_most(200, 50) = 50  # type: ignore[valid-type]
     cursor: Cursor | None = None
 
@@ -109,19 +115,27 @@ class One(Request):
 async def list_rooms(request: web.Request, asked: Which) -> Conversations:
     """The conversations that you may see.
 
-    The one with the latest message first. Those in which nothing was said come last.
+    The one with the latest message first, unless sorted otherwise.
     """
-    archive = request.app[ARCHIVE]
-    place = cursor.read(archive.vault, LISTING, asked.cursor) if asked.cursor else None
-    await look(request, "list rooms")
+    archive, listing = request.app[ARCHIVE], f"rooms {asked.sort}"
+    place = _place(cursor.read(archive.vault, listing, asked.cursor), asked.sort) if asked.cursor else None
+    official, network = (column(text, 255) if text else None for text in (asked.official, asked.network))
+    choice = Choice(official, network, asked.active_from, asked.active_until, asked.state, asked.sort)
+    filters = {name: value for name in ("official", "network", "state") if (value := getattr(choice, name))}
+    await look(request, "list rooms", **filters)
+    if request["visitor"].reads_everything:
+        async with tenant_tx(archive.pool, archive.vault.org) as tx:
+            await see_to(tx, archive.vault, choice)
     async with reading(request) as tx:
-        found = [_conversation(room) for room in await room_list.rooms(tx, archive.vault) if _wanted(room, asked)]
-    found.sort(key=_order, reverse=True)
-    if place:
-        found = [each for each in found if _order(each) < place]
-    page = found[: asked.limit]
-    onward = cursor.write(archive.vault, LISTING, *_order(page[-1])) if len(found) > len(page) else None
-    return Conversations(items=page, next=onward)
+        listed = await conversations(tx, archive.vault, choice, place, asked.limit)
+        wanted = [each.room_id for each in listed.headlines]
+        found = {room.room_id: room for room in await room_list.rooms(tx, archive.vault, wanted)} if wanted else {}
+    onward = None
+    if listed.later:
+        value = listed.later.value
+        value = value.isoformat() if isinstance(value, datetime) else value
+        onward = cursor.write(archive.vault, listing, value, listed.later.room_id)
+    return Conversations(items=[_conversation(found[each]) for each in wanted if each in found], next=onward)
 
 
 @operation("GET", "/rooms/{room_id}", subject=SUBJECT, scope=Scope.ROOMS, answered=Conversation, problems=("not-found",))
@@ -143,19 +157,9 @@ async def room(request: web.Request, room_id: str) -> AsyncIterator[tuple[Connec
         yield tx, found[0]
 
 
-def _order(each: Conversation) -> tuple[str, str]:
-    return each.last_at.isoformat() if each.last_at else "", each.room_id
-
-
-def _wanted(room: Room, asked: Which) -> bool:
-    people = {*room.members, *room.left, *([room.portal.official] if room.portal else [])}
-    return (
-        (asked.network is None or room.network == asked.network)
-        and (asked.official is None or asked.official in people)
-        and (asked.name is None or asked.name.casefold() in room.name.casefold())
-        and (asked.active_from is None or (room.last_at is not None and room.last_at >= asked.active_from))
-        and (asked.active_until is None or (room.first_at is not None and room.first_at < asked.active_until))
-    )
+def _place(parts: tuple[Any, ...], sort: str) -> Place:
+    value, room_id = parts
+    return Place(value if sort == "largest" else moment_of(value), room_id)
 
 
 def _conversation(room: Room) -> Conversation:
