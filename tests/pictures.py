@@ -15,6 +15,7 @@ from tests.conftest import free_port_base
 
 FOLDER = Path("docs/pictures")
 SIZE = {"width": 960, "height": 640}  # pixels: small enough to be read beside text
+PHONE = {"width": 390, "height": 640}
 TOGETHER = 300_000  # bytes
 STARTED = 300  # seconds in which the demo runs and has its conversations
 READY = "Stoppen: Ctrl-C"
@@ -71,6 +72,9 @@ async def pictures() -> None:
             await take(reader, "/", "gesprekken")
             await take(reader, "/", "gesprek", to="Hatice")
             await take(reader, "/search?q=planning", "zoeken")
+            await reader.emulate_media(color_scheme="dark")
+            await reader.set_viewport_size(PHONE)
+            await take(reader, "/", "donker", to="Hatice")
             await browser.close()
     finally:
         process.send_signal(signal.SIGTERM)

@@ -83,7 +83,8 @@ def twice(dutch: dict[str, list[Message]]) -> Iterator[str]:
             where[_key(message)].append(file)
     for (text, _), files in where.items():
         if len(files) > 1:
-            yield f"{' and '.join(_po(file) for file in files)}: {text!r} is translated {len(files)} times. Keep one of them."
+            where_all = " and ".join(_po(file) for file in files)
+            yield f"{where_all}: {text!r} is translated {len(files)} times. Keep one: in general.po when more subjects use it."
 
 
 def lacking(english: dict[Key, Message], dutch: dict[str, list[Message]]) -> Iterator[str]:

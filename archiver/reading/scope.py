@@ -11,6 +11,7 @@ from archiver.reading.rooms import Room, rooms
 from archiver.reading.sweep import Filters
 
 IN_ROOM = "SELECT true FROM room WHERE org = $1 AND room_id = $2"
+ON_NETWORK = "SELECT room_id FROM conversation WHERE org = $1 AND network = $2"
 OF_OFFICIAL = "SELECT DISTINCT room_id FROM record WHERE org = $1 AND type = 'm.room.member' AND state_key = $2"
 
 
@@ -52,8 +53,7 @@ async def scope(
         found = [row["room_id"] for row in await tx.fetch(OF_OFFICIAL, vault.org, official)]
         chosen.append(_some("official", official, found))
     if network:
-        known = known or await rooms(tx, vault)
-        chosen.append(frozenset(each.room_id for each in known if each.network == network))
+        chosen.append(frozenset(row["room_id"] for row in await tx.fetch(ON_NETWORK, vault.org, network)))
     senders = None
     if sender.startswith("@") and ":" in sender:
         senders = frozenset({sender})

@@ -9,7 +9,6 @@ from typing import Any
 
 from archiver.export.language import ZONE
 from archiver.ledger.canonical import HostileJson, column, parse
-from archiver.ledger.record import Record
 from archiver.reading.conversations import Place
 from archiver.reading.timeline import Cursor
 
@@ -27,11 +26,6 @@ class NoDay(ValueError):  # noqa: N818 - it names what is the matter
 def place(cursor: Cursor) -> str:
     """A place as a link carries it."""
     return _written([cursor.sent_at.isoformat(), cursor.depth, cursor.event_id])
-
-
-def place_after(record: Record) -> str:
-    """The place just after a message, so that the page before it ends with that message and what was said soon after."""
-    return place(Cursor(record.sent_at + timedelta(hours=1), 0, ""))
 
 
 def read_place(token: str | None) -> Cursor | None:

@@ -14,7 +14,6 @@ from yarl import URL
 from archiver.export.html import environment_of
 from archiver.web.assets import THEME, address
 from archiver.web.context import ARCHIVE, language, language_cookie
-from archiver.web.place import place_after
 
 
 @cache
@@ -24,7 +23,6 @@ def environment(code: str) -> Environment:
     made = environment_of(loader, code)
     made.globals["asset"] = address
     made.filters["part"] = lambda text: quote(text, safe="")
-    made.filters["after_record"] = place_after
     return made
 
 

@@ -10,6 +10,7 @@ from archiver.db import Connection, tenant_tx
 from archiver.ledger.audit import note
 from archiver.reading import rooms as room_list
 from archiver.reading.around import around
+from archiver.reading.conversations import networks, officials
 from archiver.reading.message import Message
 from archiver.reading.query import UnclearQuery
 from archiver.reading.scope import NotKnown, scope
@@ -47,7 +48,7 @@ async def find(request: web.Request) -> web.StreamResponse:
     """Search in all that one may see."""
     archive, asked = request.app[ARCHIVE], asked_of(request.query)
     if asked.empty:
-        return render(request, "search.html", asked=asked, page=None, problems={}, after="")
+        return await _form(request, asked)
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         told = {"filters": ", ".join(asked.filters)} if asked.filters else {}
         await note(tx, archive.vault.org, request["actor"], "search", words=len(asked.words.split()), **told)
@@ -55,9 +56,9 @@ async def find(request: web.Request) -> web.StreamResponse:
         async with reading(request) as tx:
             page = await _page(tx, request, asked)
     except UnclearQuery as problem:
-        return _unclear(request, asked, "q", problem.kind, problem.at)
+        return await _unclear(request, asked, "q", problem.kind, problem.at)
     except (BadDay, NotKnown) as problem:
-        return _unclear(request, asked, problem.field, problem.kind if isinstance(problem, BadDay) else problem.field)
+        return await _unclear(request, asked, problem.field, problem.kind if isinstance(problem, BadDay) else problem.field)
     async with tenant_tx(archive.pool, archive.vault.org) as tx:  # what is shown is in the audit trail before it is shown
         shown = page.found.shown()
         for message in page.messages:
@@ -65,7 +66,7 @@ async def find(request: web.Request) -> web.StreamResponse:
             if message.record.event_id not in seen:
                 seen.append(message.record.event_id)
         await note(tx, archive.vault.org, request["actor"], "search results", shown=shown)
-    return render(request, "search.html", asked=asked, page=page, problems={}, after=request.query.get("after", ""))
+    return await _form(request, asked, page=page)
 
 
 async def _page(tx: Connection, request: web.Request, asked: Asked) -> Page:
@@ -92,7 +93,18 @@ async def _page(tx: Connection, request: web.Request, asked: Asked) -> Page:
     )
 
 
-def _unclear(request: web.Request, asked: Asked, field: str, kind: str, at: int = 1) -> web.StreamResponse:
+async def _unclear(request: web.Request, asked: Asked, field: str, kind: str, at: int = 1) -> web.StreamResponse:
     """The form as it was filled in, with what is wrong beside its field."""
     told = language(request).gettext(PROBLEMS[kind]) % {"at": at}
-    return render(request, "search.html", 400, asked=asked, page=None, problems={field: told}, after="")
+    return await _form(request, asked, 400, problems={field: told})
+
+
+async def _form(
+    request: web.Request, asked: Asked, status: int = 200, *, page: Page | None = None, problems: dict[str, str] | None = None
+) -> web.StreamResponse:
+    """The form, with what can be chosen in it, and what was found."""
+    org = request.app[ARCHIVE].vault.org
+    async with reading(request) as tx:
+        choices = {"networks": await networks(tx, org), "officials": await officials(tx, org)}
+    after = request.query.get("after", "")
+    return render(request, "search.html", status, asked=asked, page=page, problems=problems or {}, after=after, **choices)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import bridged, catchup, growth, latency, ledger, search, sessions
+from tests.bench import bridged, catchup, growth, latency, ledger, reading, search, sessions
 from tests.bench.archive import reachable
 
 IDEAS = {
@@ -18,6 +18,7 @@ IDEAS = {
     "catchup": catchup.run,
     "sessions": sessions.run,
     "search": search.run,
+    "reading": reading.run,
     "bridge": bridged.run,
 }
 

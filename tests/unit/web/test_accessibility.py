@@ -21,13 +21,22 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("records-officer", "/"),
     ("records-officer", "/rooms/{room}"),
     ("records-officer", "/rooms/{portal}"),
-    ("records-officer", "/rooms/{room}?date=onleesbaar"),
+    ("records-officer", "/?state=deleted&from=2025-01-01"),
+    ("records-officer", "/?from=geen-dag&state=niets"),
+    ("records-officer", "/?official=%40niemand:x"),
+    ("records-officer", "/rooms/{room}?date=2030-01-01"),
+    ("records-officer", "/rooms/{room}?date=geen-dag"),
     ("records-officer", "/rooms/{room}/messages/{edited}"),
     ("records-officer", "/rooms/{room}/messages/{edited}/proof"),
-    ("records-officer", "/rooms/{room}/threads/{answer}"),
+    ("records-officer", "/rooms/{room}/messages/{unreadable}/proof"),
+    ("records-officer", "/rooms/{room}/threads/{root}"),
     ("records-officer", "/search"),
     ("records-officer", "/search?q=kademuur"),
     ("records-officer", "/search?q=nietsgevonden"),
+    ("records-officer", "/search?q=kademuur+OF+uur&sender=vermeer&has=edit&from=2025-01-01&sort=relevance"),
+    ("records-officer", "/search?q=uur&around={edited}"),
+    ("records-officer", "/search?q=x&sender=bestaatniet"),
+    ("records-officer", "/searches"),
     ("records-officer", "/search?q=-kademuur"),
     ("records-officer", "/searches"),
     ("records-officer", "/searches/{search}/remove"),
@@ -51,6 +60,7 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("admin", "/admin/officials/{official}/channel/new"),
     ("admin", "/admin/officials/import"),
     ("admin", "/admin/officials/import/{upload}"),
+    ("admin", "/admin/officials/{official}/withdraw"),
     ("admin", "/admin/organisation"),
     ("admin", "/admin/bridge"),
     ("", "/api/v1/"),
@@ -61,9 +71,7 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("auditor", "/audit/chain"),
     ("auditor", "/audit?person=niemand"),
     ("auditor", "/audit?purpose=Archiefbeheer&room=%21beraad%3Ax"),
-    ("auditor", "/audit/chain"),
     ("records-officer", "/purpose?next=/search"),
-    ("records-officer", "/exports"),
     ("inspector", "/exports?room={room}"),
     ("admin", "/purpose/policy"),
     ("admin", "/purpose/policy?kept=1"),
@@ -72,7 +80,11 @@ PAGES: tuple[tuple[str, str], ...] = (
 NO_PAGES = {
     "/healthz", "/readyz", "/metrics", "/static/{file}", "/signin/start", "/rooms/{room_id}/files/{event_id}", "/audit.csv",
     "/rooms/{room_id}/messages/{event_id}/proof.json",
-    "/exports/{job_id}/download",
+    "/exports/{job_id}/download", "/admin/officials.csv", "/admin/officials/example.csv",
+}  # fmt: skip
+# What the office can't show: these need a bridge that answers, and an import that was carried out.
+NOT_SEEN = {
+    "/admin/bridge/numbers/{number}", "/admin/bridge/numbers/{number}/remove", "/admin/officials/import/{import_id}/undo",
 }  # fmt: skip
 
 
@@ -97,7 +109,7 @@ async def test_a_page_is_accessible(office, role, path, language):
 def test_no_page_is_forgotten():
     addresses = [path.partition("?")[0] for _, path in PAGES]
     for method, route in ROUTES:
-        if method == "GET" and route not in NO_PAGES and not route.startswith("/api/"):
+        if method == "GET" and route not in NO_PAGES | NOT_SEEN and not route.startswith("/api/"):
             pattern = re.sub(r"\\{[^/]+?\\}", "[^/]+", re.escape(route))
             assert any(re.fullmatch(pattern, address) for address in addresses), f"{route} is missing in PAGES"
 

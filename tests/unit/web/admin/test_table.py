@@ -147,6 +147,16 @@ def test_what_is_exported_is_no_formula(start):
         assert not any(cell.startswith(FORMULA) for cell in row)
 
 
+@pytest.mark.parametrize("cell", ["-", "'-", "''=x", "'gravenhage", "'", "''", "@x", "=1"])
+def test_an_apostrophe_before_a_formula_comes_back_as_it_was(cell):
+    who = uuid4()
+    term = Term(
+        entry_id=uuid4(), official_id=who, matrix_id="@a:x", function=cell, unit="x", sole=False, from_day=date(2026, 1, 1),
+        until_day=None,
+    )  # fmt: skip
+    assert read(b"".join(written([Official(who, "A", (term,))], TITLES["nl"]))).rows[0].cells["function"] == cell
+
+
 @given(st.text(max_size=30))
 def test_no_text_breaks_a_field(text):
     given_fields = dict.fromkeys(("name", "matrix_id", "from_day", "until_day", "number", "sole"), text)
