@@ -155,7 +155,7 @@ class Sweep:
             first, last = self._stretch(edge, width)
             start = max(low, starts(first)) if first else low
             end = min(high, starts(last))
-            most = MOST * target if last - first > 1 else None
+            most = max(MOST * target, 1) if last - first > 1 else None
             seen, total, some = await self._ask(first, last, start, end, after, limit - len(found), most)
             inside = most is not None and seen >= most
             if not inside:
