@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 import secrets
 
 import pytest
@@ -13,7 +14,8 @@ from archiver.reading.project import project_batch, rebuild
 from archiver.reading.search import search
 from archiver.reading.words import BlindIndex
 
-VIEW = "SELECT * FROM message WHERE room_id = $1 ORDER BY event_id"
+# All but the order in which changes are told of: a rebuild is a change of everything.
+VIEW = "SELECT to_jsonb(message) - 'sequence' AS row FROM message WHERE room_id = $1 ORDER BY event_id"
 
 
 async def project(archive) -> None:
@@ -90,7 +92,7 @@ async def test_two_projectors_never_write_a_deleted_message_back_as_it_was(archi
     await project(archive)
     async with tenant_tx(archive.pool, 1) as tx:
         [row] = await tx.fetch(VIEW, room)
-    assert row["deleted_at"] is not None
+    assert json.loads(row["row"])["deleted_at"]
 
 
 async def test_one_organisation_does_not_wait_for_the_view_of_another(archive):
