@@ -122,7 +122,9 @@ class Sweep:
         self._rooms = None if filters.rooms is None else sorted(filters.rooms)
         self._beside = None if few else self._rooms
         self._exact = tsquery(asked, index) if asked else None
-        self._loose = outline(asked, index) if asked else None
+        # Of who sees a part, what the index knows more must not decide: only words that occur are asked for, and what fits as
+        # they see it is looked at afterwards (archiver.reading.search).
+        self._loose = outline(asked, index, only_wanted=member) if asked else None
 
     async def matches(
         self, after: Match | None, limit: int, *, count: int | None = None, enough: int | None = None
@@ -238,7 +240,7 @@ class Sweep:
         ranked, phrase = self.order == RELEVANCE and self._asked, self._asked and has_phrase(self._asked)
         statement = FIND.format(
             indexed=self._indexed("$3"),
-            exact=EXACT if phrase or (self._asked and not self._loose) else "true",
+            exact=EXACT if not self._member and (phrase or (self._asked and not self._loose)) else "true",
             rank=RANK if ranked else "0::real",
             beyond="<" if self._back else ">",
             way="DESC" if self._back else "ASC",
