@@ -114,7 +114,7 @@ async def reader_tx(pool: Pool, vault: Vault, user_id: str) -> AsyncIterator[Con
 
 async def bounds(tx: Connection, org: int, rooms: Sequence[str]) -> tuple[datetime, datetime]:
     """Between which moments lies all that this official could see of these rooms: from, and to before."""
-    row = await tx.fetchrow(BOUNDS, org, rooms)
+    [row] = await tx.fetch(BOUNDS, org, rooms)
     return (row["first"], row["last"] + timedelta(microseconds=1)) if row["first"] else (STILL_AT, STILL_AT)
 
 

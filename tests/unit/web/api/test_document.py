@@ -20,6 +20,7 @@ from archiver.web.api.kinds import KINDS
 from archiver.web.api.operation import OPERATIONS
 from archiver.web.api.page import marked
 from archiver.web.api.scopes import FOR, Scope
+from archiver.web.roles import Role
 from tests.unit.web.api.conftest import token_of
 from tests.unit.web.signed_in import served, session_of
 from tests.unit.web.test_files import keep
