@@ -39,7 +39,7 @@ SEEN_MESSAGES = """
         WHERE message.org = m.org AND message.room_id = m.room_id AND message.sent_at BETWEEN m.from_at AND m.until_at
           AND message.depth BETWEEN m.from_depth AND m.until_depth
         ORDER BY message.sent_at DESC, message.depth DESC, message.event_id DESC LIMIT {most}) AS seen
-    WHERE m.org = {org} AND m.room_id = {room} LIMIT {most}
+    WHERE m.org = {org} AND m.room_id = {room} ORDER BY seen.sent_at DESC LIMIT {most}
 """
 FIRST_SEEN, LAST_SEEN = (
     f"""

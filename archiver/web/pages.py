@@ -10,8 +10,7 @@ from archiver.db import tenant_tx
 from archiver.export.html import how
 from archiver.ledger.audit import note
 from archiver.ledger.sealing import SealingError
-from archiver.reading import rooms as room_list
-from archiver.reading.channels import channels
+from archiver.reading.channels import carried, channels, names
 from archiver.reading.interruption import interruptions
 from archiver.web.access import reading
 from archiver.web.chat import event_of, look, room_of
@@ -32,11 +31,9 @@ async def list_channels(request: web.Request) -> web.StreamResponse:
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "list channels")
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        rooms = await room_list.rooms(tx, archive.vault)
-        found = channels(rooms, await interruptions(tx, archive.vault.org))
-    officials = {official for channel in found for official in channel.officials}
-    names = {user: room.names[user] for room in rooms for user in officials & room.names.keys()}
-    return render(request, "channels.html", channels=found, names=names)
+        found = channels(await carried(tx, archive.vault), await interruptions(tx, archive.vault.org))
+        called = await names(tx, archive.vault, {official for channel in found for official in channel.officials})
+    return render(request, "channels.html", channels=found, names=called)
 
 
 @routes.get("/rooms/{room_id}/files/{event_id}")
