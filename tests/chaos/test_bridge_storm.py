@@ -103,7 +103,7 @@ async def test_every_message_of_both_sides_arrives_once_and_in_order_whatever_is
         for talk in talks:
             talking.create_task(phone(phones, talk, random.Random(f"{SEED} {talk.contact}"), done))
         talking.create_task(minister(official, talks, random.Random(f"{SEED} minister"), done))
-        struck = await blows(stack, chance)
+        struck = await blows(stack, phones, chance)
         done.set()
     began = time.monotonic()
     await at_rest(stack, phones, talks)
@@ -140,7 +140,7 @@ async def minister(official: Official, talks: list[Conversation], chance: random
         await asyncio.sleep(chance.uniform(0, 0.2))
 
 
-async def blows(stack: RunningStack, chance: random.Random) -> dict[str, int]:
+async def blows(stack: RunningStack, phones: aiohttp.ClientSession, chance: random.Random) -> dict[str, int]:
     """Kills of the bridge, and one in five of Postgres, at random moments; the demo starts again what was killed."""
     kinds = ["bridge", "postgres", *chance.choices(["bridge", "postgres"], [4, 1], k=max(0, KILLS - 2))]
     struck: Counter[str] = Counter()
@@ -151,8 +151,20 @@ async def blows(stack: RunningStack, chance: random.Random) -> dict[str, int]:
             while not (hit := await kill(stack, sign)):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         struck[kind] += hit
-        await asyncio.sleep(chance.uniform(2.0, 6.0))
+        if chance.random() < 0.8:  # else the next blow may hit it while it starts
+            await answers(stack, phones)
+        await asyncio.sleep(chance.uniform(0.5, 4.0))
     return dict(struck)
+
+
+async def answers(stack: RunningStack, phones: aiohttp.ClientSession) -> None:
+    """Until the bridge is up again."""
+    async with asyncio.timeout(120):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with phones.get(stack.webhook.removesuffix("/webhook") + "/healthz"):
+                    return
+            await asyncio.sleep(0.2)
 
 
 async def kill(stack: RunningStack, sign: bytes) -> int:
