@@ -97,6 +97,7 @@ class Choice:
     end: datetime | None = None  # to before this one
     state: str | None = None  # of STATES
     sort: str = "latest"  # of SORTS
+    rooms: tuple[str, ...] | None = None  # no others than these
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,8 @@ def _conditions(choice: Choice, values: list[Any]) -> list[str]:
         return f"${len(values)}"
 
     conditions = ["c.org = $1"]
+    if choice.rooms is not None:
+        conditions.append(f"c.room_id = ANY({value(list(choice.rooms))})")
     if choice.network:
         conditions.append(f"c.network = {value(choice.network)}")
     if choice.official:
