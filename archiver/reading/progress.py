@@ -29,6 +29,8 @@ BELIEVE = """
     INSERT INTO reading_view (org, bridges) VALUES ($1, $2) ON CONFLICT (org) DO UPDATE SET bridges = excluded.bridges
 """
 
+LONG = 86_400.0  # seconds: all of an archive of years
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -46,8 +48,8 @@ async def progress(tx: Connection, org: int) -> Progress | None:
 
 async def begin(tx: Connection, org: int) -> int:
     """Have all of the view made anew; returns of how many records."""
-    await tx.execute(ALL_ANEW, org)
-    total = int(await tx.fetchval("SELECT count(*) FROM unread WHERE org = $1", org))
+    await tx.execute(ALL_ANEW, org, timeout=LONG)
+    total = int(await tx.fetchval("SELECT count(*) FROM unread WHERE org = $1", org, timeout=LONG))
     await tx.execute(BEGIN, org, total)
     return total
 
