@@ -8,6 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
+from archiver.reading.membership import bounds, reader_tx
+from archiver.reading.rooms import COUNTS_OF_OFFICIAL
+from archiver.reading.walk import SEEN, WALK
 from archiver.web.roles import Role
 from tests.unit.web.api.conftest import Program, token_of
 from tests.unit.web.signed_in import browsing, served
@@ -124,3 +127,25 @@ async def test_what_changed_since_is_not_told_to_officials(archive, room, tmp_pa
         assert (await program.ask(f"{told.page}/changes"))[0] == 403
         officer = Program(client, await token_of(archive, Role.RECORDS_OFFICER))
         assert (await officer.ask(f"{told.page}/changes"))[0] == 200
+
+
+async def test_what_was_said_after_they_left_is_not_even_looked_at(archive, room, me):
+    told = Room(archive, room)
+    told.say("van voor zij kwam")
+    told.member(me, "join")
+    told.say("tijdens")
+    told.member(me, "leave")
+    for number in range(200):
+        told.say(f"later {number}")
+    await told.keep()
+    walk = WALK.format(sign="<", way="DESC", seen=SEEN)
+    async with reader_tx(archive.pool, archive.vault, me) as tx:
+        await tx.execute("SET LOCAL enable_seqscan = off")
+        await tx.execute("SET LOCAL enable_bitmapscan = off")
+        first, last = await bounds(tx, 1, [room])
+        asked = [(COUNTS_OF_OFFICIAL, (1, [room])), (walk, (1, room, last, 0, "", first, last, 100))]
+        for statement, values in asked:
+            plan = [row[0] for row in await tx.fetch("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + statement, *values)]
+            [place, *_] = [number for number, line in enumerate(plan) if "message_room on message" in line]
+            assert "sent_at" in plan[place + 1], plan
+            assert not any("Rows Removed by Filter: 2" in line for line in plan), plan
