@@ -131,13 +131,13 @@ async def from_phone(phones: aiohttp.ClientSession, talk: Conversation) -> None:
 
 
 async def minister(official: Official, talks: list[Conversation], chance: random.Random, done: asyncio.Event) -> None:
-    """The official, who answers now one, now another."""
+    """The official, who answers now one, now another; as often as WhatsApp lets one write to a person: each 6 seconds."""
     while not done.is_set():
         talk = chance.choice(talks)
         text = f"aan {talk.contact} {len(talk.by_official)}"
         talk.by_official.append(text)
         await official.do("send_surely", room=talk.room, body=text, timeout=PATIENCE)
-        await asyncio.sleep(chance.uniform(0, 0.2))
+        await asyncio.sleep(chance.uniform(1.4, 2.8))
 
 
 async def blows(stack: RunningStack, phones: aiohttp.ClientSession, chance: random.Random) -> dict[str, int]:
