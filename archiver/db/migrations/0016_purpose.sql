@@ -10,7 +10,7 @@ CREATE TABLE purpose_policy (
     purposes          text[] NOT NULL,         -- to choose from
     free_text         boolean NOT NULL,        -- whether a purpose may be written that is not among them
     case_number       text NOT NULL CHECK (case_number IN ('no', 'optional', 'required')),
-    case_pattern      text NOT NULL,           -- a regular expression for the whole of it; empty: anything
+    case_pattern      text NOT NULL,           -- # a digit, @ a letter, ? any sign, * anything; empty: anything
     minutes           double precision NOT NULL CHECK (minutes > 0),
     PRIMARY KEY (org, number)
 );
@@ -25,9 +25,6 @@ CREATE TRIGGER purpose_policy_no_truncate BEFORE TRUNCATE ON purpose_policy
 
 ALTER TABLE web_session ADD purpose text, ADD case_number text, ADD purpose_until timestamptz;
 ALTER TABLE audit ADD purpose text, ADD case_number text;
-CREATE INDEX audit_room ON audit (org, room_id, audit_id DESC) WHERE room_id IS NOT NULL;
-CREATE INDEX audit_purpose ON audit (org, purpose, audit_id DESC) WHERE purpose IS NOT NULL;
-CREATE INDEX audit_case ON audit (org, case_number, audit_id DESC) WHERE case_number IS NOT NULL;
 
 -- Each act's place in a chain: HMAC-SHA-256 over the link before it and the act (archiver.ledger.chain).
 CREATE TABLE audit_link (
@@ -95,9 +92,6 @@ CREATE TABLE job (
 CREATE INDEX job_person ON job (org, person, created_at DESC);
 CREATE INDEX job_open ON job (org, created_at) WHERE state IN ('waiting', 'running');
 CREATE INDEX job_kept ON job (org, until) WHERE state = 'done';
-
--- A role of a central facility: the organisations in which the one act gave it.
-ALTER TABLE role_change ADD spans integer[];
 
 DO $$
 DECLARE
