@@ -21,7 +21,10 @@ class DatabaseError(Exception):
 
 @asynccontextmanager
 async def connect(url: str, size: int = 8, command_timeout: float = 60) -> AsyncIterator[Pool]:
-    """Open a pool of at most `size` connections, whose statements may take so many seconds unless they say otherwise; raises DatabaseError if the server can't be reached."""
+    """Open a pool of at most `size` connections; raises DatabaseError if the server can't be reached.
+
+    A statement may take `command_timeout` seconds, unless it says otherwise.
+    """
     if not url:
         raise DatabaseError(
             "No database is set. Give the configuration file with --config, or set database.url. "

@@ -69,7 +69,7 @@ async def migrate(pool: Pool) -> list[int]:
 @asynccontextmanager
 async def _turn(connection: Connection) -> AsyncIterator[None]:
     """One process at a time. Asked for again and again: who waits within a statement would hold up an index made concurrently."""
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):  # noqa: ASYNC110 - of another process
         await asyncio.sleep(TURN)
     try:
         yield

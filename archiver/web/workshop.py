@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from archiver.db import Connection, as_organisation, tenant_tx
+from archiver.ledger import chain
 from archiver.ledger.audit import doing, note
-from archiver.ledger.chain import extend
 from archiver.ledger.sealing import SealingError
 from archiver.ledger.stream import SealedFile
 from archiver.stopping import pause
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SERVICE = "griffier"  # who throws away, in the trail
 ATTEMPTS = 5
+TELL_HEAD = 3600.0  # seconds between two lines in the log with the head of the audit trail's chain
 EVERY = 1.0  # seconds between two looks at the queue, and between two words on how far a job is
 # A job that runs is offered too: if its lock can be had, the process that had it is gone.
 OFFERED = """
@@ -101,6 +102,8 @@ class Workshop:
     def __init__(self, archive: Archive, kinds: Mapping[str, Work]) -> None:
         self._archive, self._kinds = archive, kinds
         self._asked = asyncio.Event()
+        self._head: chain.Head | None = None
+        self._told_at = 0.0
 
     def wake(self) -> None:
         """Look at the queue now: something was asked for."""
@@ -134,9 +137,19 @@ class Workshop:
                 return
 
     async def link(self) -> None:
-        """Give the acts of the trail their places in the chain."""
-        async with tenant_tx(self._archive.pool, self._archive.vault.org) as tx:
-            await extend(tx, self._archive.vault)
+        """Give the acts of the trail their places in the chain. The head that was seen before must still be in it."""
+        org = self._archive.vault.org
+        async with tenant_tx(self._archive.pool, org) as tx:
+            if self._head and not await chain.holds(tx, org, self._head):
+                log.error("The audit trail was changed in the database: link %s is not in its chain any more.", self._head)
+                await note(tx, org, SERVICE, "audit trail rewritten", number=self._head.number, link=self._head.link.hex())
+            await chain.extend(tx, self._archive.vault)
+            self._head = await chain.head(tx, org)
+        # The log is kept outside the database: what stands there can be compared later (griffier trail --known).
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at > TELL_HEAD or not self._told_at:
+            self._told_at = now
+            log.info("The audit trail of organisation %d is linked up to %s", org, self._head)
 
     async def tidy(self) -> None:
         """Throw away results whose time is up, and what a dead process left half-written."""

@@ -26,12 +26,13 @@ CREATE TRIGGER purpose_policy_no_truncate BEFORE TRUNCATE ON purpose_policy
 ALTER TABLE web_session ADD purpose text, ADD case_number text, ADD purpose_until timestamptz;
 ALTER TABLE audit ADD purpose text, ADD case_number text;
 
--- Each act's place in a chain: HMAC-SHA-256 over the link before it and the act (archiver.ledger.chain).
+-- Each act's place in a chain: HMAC-SHA-256 over the link before it, the act, and when it got its place (archiver.ledger.chain).
 CREATE TABLE audit_link (
     org               integer NOT NULL,
     number            bigint NOT NULL,         -- from 1, without holes
     audit_id          uuid NOT NULL,
     link              bytea NOT NULL,
+    linked_at         timestamptz NOT NULL,    -- by the clock of the service, not of the database
     PRIMARY KEY (org, number),
     UNIQUE (org, audit_id)
 );
