@@ -37,7 +37,8 @@ OFFERED = """
 LOCK = "SELECT pg_try_advisory_lock(hashtextextended('griffier job|' || $1::text, 0))"
 UNLOCK = "SELECT pg_advisory_unlock(hashtextextended('griffier job|' || $1::text, 0))"
 TAKE = f"""
-    UPDATE job SET state = 'running', attempt = attempt + 1, done = 0, total = NULL, started_at = now()
+    UPDATE job SET state = 'running', attempt = attempt + 1, died = died + (state = 'running')::int, done = 0, total = NULL,
+           started_at = now()
     WHERE org = $1 AND job_id = $2 RETURNING {COLUMNS}
 """  # noqa: S608 - constants only
 MINE = "WHERE org = $1 AND job_id = $2 AND attempt = $3 AND state = 'running'"
@@ -46,7 +47,7 @@ BACK = f"UPDATE job SET state = 'waiting' {MINE}"  # noqa: S608
 END = f"UPDATE job SET state = $4, problem = $5, ended_at = now() {MINE}"  # noqa: S608
 DONE = f"""
     UPDATE job SET state = 'done', ended_at = now(), done = $4, total = $4, media_type = $5, suffix = $6, size = $7,
-           wrapped_key = $8, until = now() + $9 * interval '1 hour' {MINE} RETURNING job_id
+           wrapped_key = $8, until = now() + $9 * interval '1 hour' {MINE} AND NOT cancel RETURNING job_id
 """  # noqa: S608
 # The key goes with the result: what a back-up still has of it can't be opened any more.
 EXPIRE = """
@@ -193,7 +194,7 @@ class Workshop:
         if job.cancel:
             await self._end(holder, job, END, "cancelled", None)
             return
-        if job.attempt > ATTEMPTS:
+        if job.died >= ATTEMPTS:
             await self._end(holder, job, END, "failed", "died")
             return
         path = result_path(self._archive, job.job_id, job.attempt)
@@ -243,7 +244,10 @@ class Workshop:
             key = self._archive.vault.wrap(task.out.key, result_context(self._archive, job))
             hours = self._archive.settings.web.jobs.keep
             kept = task.done, result.media_type, result.suffix, task.out.size, key, hours
-            return bool(await self._end(holder, job, DONE, *kept))
+            if await self._end(holder, job, DONE, *kept):
+                return True
+            await self._end(holder, job, END, "cancelled", None)
+            return False
         finally:
             for each in (work, stopped):
                 each.cancel()

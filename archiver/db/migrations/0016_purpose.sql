@@ -76,6 +76,7 @@ CREATE TABLE job (
                       CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled', 'expired')),
     cancel            boolean NOT NULL DEFAULT false,
     attempt           integer NOT NULL DEFAULT 0,
+    died              integer NOT NULL DEFAULT 0,   -- attempts that ended without a word; an orderly stop is none
     done              bigint NOT NULL DEFAULT 0,
     total             bigint,
     created_at        timestamptz NOT NULL DEFAULT now(),

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -25,6 +25,13 @@ def _moment(value: Any) -> Any:
     return value
 
 
+def _within(value: datetime) -> datetime:
+    """A moment at the edge of the calendar is one that no other zone can write."""
+    if not 1000 <= value.year <= 9000:
+        raise ValueError("no such moment")
+    return value
+
+
 def moment_of(text: str) -> datetime:
     """A moment of a cursor of ours."""
     return datetime.fromisoformat(text)
@@ -36,8 +43,10 @@ def fit(value: Any) -> Any:
 
 
 Whole = BeforeValidator(_whole)
-Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
-"""A moment, with its offset from UTC."""
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), AfterValidator(_within), WithJsonSchema({"type": "string", "format": "date-time"})
+]  # fmt: skip
+"""A moment from the year 1000 to 9000, with its offset from UTC."""
 Text = Annotated[str, BeforeValidator(fit)]
 """Words of people, or what a homeserver called something."""
 RoomId = Annotated[

@@ -274,6 +274,36 @@ async def test_hostile_answers_are_refused_or_shown_as_they_are(archive, tmp_pat
         assert "&lt;script&gt;alert(1)" in page
 
 
+@pytest.mark.parametrize("path", ["/", "/exports", "/api/v1/rooms?limit=200"])
+async def test_what_conversations_are_called_is_content_too(archive, room, tmp_path, person, path):
+    conversation, name = Room(archive, room), f"Kamer {secrets.token_hex(5)}"
+    conversation.add("m.room.name", {"name": name}, state_key="")
+    await conversation.keep()
+    async with served(archive, tmp_path) as client:
+        use(client, await session_of(archive, "records-officer", person=person, why=None))
+        assert name not in await (await client.get(path)).text()
+        use(client, await session_of(archive, "records-officer", person=person))
+        assert name in await (await client.get(path)).text()
+
+
+async def test_a_form_that_was_sent_after_the_purpose_ended_comes_back_as_it_was_filled_in(archive, room, tmp_path, person):
+    conversation = Room(archive, room)
+    conversation.say("iets")
+    await conversation.keep()
+    async with served(archive, tmp_path) as client:
+        form = use(client, await session_of(archive, "records-officer", person=person, why=None))
+        wish = {"form_token": form, "room": room, "from": "2026-03-01", "to": "", "format": "jsonl"}
+        await client.post("/exports", data=wish)
+        asking = await client.post("/exports", data=wish, allow_redirects=False)
+        assert form not in asking.headers["Location"]
+        back = re.search(r'name="next" value="([^"]+)"', await (await client.get(asking.headers["Location"])).text())[1]
+        data = {"form_token": form, "purpose": "Toezicht", "next": back.replace("&amp;", "&")}
+        page = await (await client.post("/purpose", data=data)).text()
+    assert re.search(rf'value="{re.escape(room)}" checked', page)
+    assert 'value="2026-03-01"' in page
+    assert re.search(r'value="jsonl" selected', page)
+
+
 async def test_purposes_and_case_numbers_are_in_no_log(archive, tmp_path, person, caplog, monkeypatch):
     word = f"geheimdoel{secrets.token_hex(4)}"
     caplog.set_level("DEBUG")
