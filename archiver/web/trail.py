@@ -92,13 +92,9 @@ async def intact(request: web.Request) -> web.StreamResponse:
         return render(request, "chain.html", 400, verdict=None, known=None, text=text[:100])
     verdict = await verify(archive.pool, archive.vault, CHECKED, known)
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        told = {
-            "number": verdict.number,
-            "link": verdict.link.hex(),
-            "problem": verdict.problem or None,
-            "late": verdict.late or None,
-        }
-        await note(tx, archive.vault.org, request["actor"], CHECK, **told)
+        link, problem, late = verdict.link.hex(), verdict.problem or None, verdict.late or None
+        org, by = archive.vault.org, request["actor"]
+        await note(tx, org, by, CHECK, number=verdict.number, link=link, problem=problem, late=late)
     return render(request, "chain.html", verdict=verdict, known=known, text=text)
 
 

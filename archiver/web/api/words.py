@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
@@ -26,10 +26,11 @@ def _moment(value: Any) -> Any:
 
 
 def _within(value: datetime) -> datetime:
-    """A moment at the edge of the calendar is one that no other zone can write."""
-    if not 1000 <= value.year <= 9000:
-        raise ValueError("no such moment")
-    return value
+    """At the edge of the calendar there are moments that UTC has no year for."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no such moment") from None
 
 
 def moment_of(text: str) -> datetime:
@@ -46,7 +47,7 @@ Whole = BeforeValidator(_whole)
 Moment = Annotated[
     datetime, BeforeValidator(_moment), AfterValidator(_within), WithJsonSchema({"type": "string", "format": "date-time"})
 ]  # fmt: skip
-"""A moment from the year 1000 to 9000, with its offset from UTC."""
+"""A moment, with its offset from UTC."""
 Text = Annotated[str, BeforeValidator(fit)]
 """Words of people, or what a homeserver called something."""
 RoomId = Annotated[

@@ -356,15 +356,6 @@ async def test_orderly_stops_are_no_deaths(archive, talk, tmp_path, person):
     assert (await look(archive, person, job_id)).state == "done"
 
 
-async def test_a_job_whose_process_dies_each_time_is_given_up(archive, talk, tmp_path, person):
-    job_id = await asked(archive, person, talk.room)
-    async with tenant_tx(archive.pool, 1) as tx:
-        await tx.execute("UPDATE job SET state = 'running', attempt = 5, died = 4 WHERE org = 1 AND job_id = $1", job_id)
-    assert await made(archive, tmp_path).do_next(STOP)
-    job = await look(archive, person, job_id)
-    assert (job.state, job.problem) == ("failed", "died")
-
-
 async def test_a_job_that_is_cancelled_at_the_last_moment_gives_no_result(archive, talk, tmp_path, person, monkeypatch):
     job_id, finish = await asked(archive, person, talk.room), SealedFile.finish
 
@@ -440,7 +431,7 @@ async def test_why_it_failed_is_told_without_what_was_said(archive, talk, tmp_pa
 async def test_who_keeps_dying_of_a_job_gives_it_up(archive, talk, tmp_path, person):
     job_id = await asked(archive, person, talk.room)
     async with archive.pool.acquire() as connection:
-        await connection.execute("UPDATE job SET state = 'running', attempt = 5 WHERE job_id = $1", job_id)
+        await connection.execute("UPDATE job SET state = 'running', attempt = 5, died = 4 WHERE job_id = $1", job_id)
     assert await made(archive, tmp_path).do_next(STOP)
     job = await look(archive, person, job_id)
     assert (job.state, job.problem) == ("failed", "died")

@@ -246,6 +246,10 @@ async def test_the_trail_is_read_by_a_program_in_pages(api, archive):
     assert found == ["list rooms"] * 3 + ["make token"]
     _, none = await auditor.ask(f"/audit?person={person}&at_until=2020-01-01T00:00:00Z")
     assert none["items"] == []
+    _, page = await auditor.ask(f"/audit?person={person}&purpose=Archiefbeheer&case_number=2026-0017")
+    assert {(each["purpose"], each["case_number"]) for each in page["items"]} <= {("Archiefbeheer", "2026-0017")}
+    _, none = await auditor.ask(f"/audit?person={person}&purpose=Iets%20anders")
+    assert none["items"] == []
     assert (await auditor.ask("/audit?at_until=1784-01-01T00:00:00Z"))[1]["items"] == []
     status, _ = await auditor.ask("/audit?at_from=0001-01-01T00:00:00Z&at_until=9999-12-31T23:59:59%2B14:00")
     assert status == 200
