@@ -21,6 +21,7 @@ from archiver.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from archiver.db import Pool
+    from archiver.ledger.chain import Head
     from archiver.ledger.sealing import Vault
     from archiver.reading.completeness import Completeness
 
@@ -97,7 +98,8 @@ def parser() -> argparse.ArgumentParser:
 
     add_role_arguments(command("role", role, "who has which role in the web application; give and take them"))
     add_session_arguments(command("session", session, "who is signed in to the web application; sign them out"))
-    command("trail", trail, "whether the audit trail is as it was written; exit code 1 when it is not")
+    check = command("trail", trail, "whether the chain of the audit trail fits; exit code 1 when it does not")
+    check.add_argument("--known", type=_head, metavar="NUMBER:LINK", help="a head that you kept: it must still be in the chain")
     from archiver.web.admin.arguments import add_arguments as add_official_arguments
 
     add_official_arguments(command("official", official, "who the officials are, and when: list, add, end and import them"))
@@ -148,6 +150,15 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a day or time such as 2026-03-01 or 2026-03-01T14:30") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=ZONE)
+
+
+def _head(text: str) -> Head:
+    from archiver.ledger.chain import Head
+
+    try:
+        return Head.read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _expected(error: Exception) -> bool:
@@ -302,20 +313,32 @@ async def trail(settings: Settings, args: argparse.Namespace) -> int:
     """The chain of the audit trail, all of it; exit code 1 when it is broken."""
     from archiver.db import tenant_tx
     from archiver.ledger.audit import note
-    from archiver.ledger.chain import verify
+    from archiver.ledger.chain import CHECK, TOLERANCE, verify
 
     async with opened(settings) as (pool, vault):
-        found = await verify(pool, vault)
-        link, problem = found.link.hex(), found.problem or None
+        found = await verify(pool, vault, known=args.known)
+        link, problem, late = found.link.hex(), found.problem or None, found.late or None
         async with tenant_tx(pool, vault.org) as tx:
-            await note(tx, vault.org, actor(), "check audit trail", number=found.number, link=link, problem=problem)
+            await note(tx, vault.org, actor(), CHECK, number=found.number, link=link, problem=problem, late=late)
     moment = f", {found.at:%Y-%m-%d %H:%M:%S %Z}" if found.at else ""
-    text = f"The trail is intact up to and including act {found.number}{moment}. Its link: {link}"
+    text = f"The chain of the trail fits up to and including act {found.number}{moment}."
+    if found.known is not None:
+        text += f" It is the one of which link {found.known} was kept."
+    text += f"\nKeep this outside the archive, for a later --known: {found.head}"
+    if found.late:
+        text += (
+            f"\nLATE: {found.late} acts were linked more than {TOLERANCE.seconds // 60} minutes after, or before, they say they "
+            f"were done, the newest of them at {found.late_at:%Y-%m-%d %H:%M:%S %Z}. So it is after the web application stood "
+            "still, and so it is when acts were put in or linked again: of these the chain shows nothing."
+        )
     if found.problem == "stray":
         text += "\nBROKEN: acts were put into the trail, or taken out of the queue for the chain, outside the archive."
+    elif found.problem == "rewritten":
+        text += "\nBROKEN: a link that an earlier check saw, or that you kept, is gone or another: the trail was made again."
     elif found.problem:
         text += f"\nBROKEN at act {found.number + 1}: {found.problem}. Keep everything as it is and find out who had access."
-    told = {"intact": found.intact, "number": found.number, "link": link, "problem": problem}
+    told = {"intact": found.intact, "number": found.number, "link": link, "head": str(found.head), "problem": problem}
+    told |= {"late": found.late, "late_at": found.late_at.isoformat() if found.late_at else None, "known": found.known}
     _print(args, told | {"at": found.at.isoformat() if found.at else None}, text)
     return 0 if found.intact else 1
 

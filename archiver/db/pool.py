@@ -11,6 +11,8 @@ import asyncpg
 
 Connection: TypeAlias = Any  # asyncpg ships no types: its connection, or the pool's proxy of one
 Pool: TypeAlias = asyncpg.Pool
+# Seconds for a statement over a whole table of an archive of years: it takes as long as it takes.
+UNHURRIED = 30 * 86_400.0
 
 
 class DatabaseError(Exception):
@@ -18,8 +20,11 @@ class DatabaseError(Exception):
 
 
 @asynccontextmanager
-async def connect(url: str, size: int = 8) -> AsyncIterator[Pool]:
-    """Open a pool of at most `size` connections; raises DatabaseError if the server can't be reached."""
+async def connect(url: str, size: int = 8, command_timeout: float = 60) -> AsyncIterator[Pool]:
+    """Open a pool of at most `size` connections; raises DatabaseError if the server can't be reached.
+
+    A statement may take `command_timeout` seconds, unless it says otherwise.
+    """
     if not url:
         raise DatabaseError(
             "No database is set. Give the configuration file with --config, or set database.url. "
@@ -27,7 +32,7 @@ async def connect(url: str, size: int = 8) -> AsyncIterator[Pool]:
         )
     try:
         pool = await asyncpg.create_pool(
-            url, min_size=1, max_size=size, command_timeout=60, server_settings={"application_name": "griffier"}
+            url, min_size=1, max_size=size, command_timeout=command_timeout, server_settings={"application_name": "griffier"}
         )
     except (OSError, asyncpg.PostgresError, ValueError) as error:
         raise DatabaseError(f"The archive's database can't be reached: {error}. Check database.url.") from error

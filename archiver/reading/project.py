@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from archiver.db import Connection, Pool, tenant_tx
+from archiver.db import UNHURRIED, Connection, Pool, tenant_tx
 from archiver.ledger.record import COLUMNS, Record, unseal
 from archiver.ledger.sealing import Vault
 from archiver.reading import reports
@@ -147,10 +147,10 @@ async def rebuild(pool: Pool, vault: Vault, progress: Callable[[int, int], None]
     """Make the whole reading view again from the ledger; `progress` is told (done, total). Returns the number of records."""
     index = BlindIndex(vault.search_key)
     async with tenant_tx(pool, vault.org) as tx:
-        await tx.execute(WAIT_LOCK, vault.org)
+        await tx.execute(WAIT_LOCK, vault.org, timeout=UNHURRIED)
         for made in ("message", *reports.TABLES):
-            await tx.execute(f"DELETE FROM {made} WHERE org = $1", vault.org)  # noqa: S608 - constants only
-        await tx.execute(FORGET_NETWORKS, vault.org)
+            await tx.execute(f"DELETE FROM {made} WHERE org = $1", vault.org, timeout=UNHURRIED)  # noqa: S608 - constants only
+        await tx.execute(FORGET_NETWORKS, vault.org, timeout=UNHURRIED)
         total = await begin(tx, vault.org)
     done = 0
     while True:

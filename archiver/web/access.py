@@ -76,6 +76,7 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("POST", "/purpose/policy"): frozenset({Role.ADMIN}),
     ("GET", "/exports"): READERS,
     ("POST", "/exports"): READERS,
+    ("GET", "/exports/{job_id}/state"): READERS,
     ("POST", "/exports/{job_id}/cancel"): READERS,
     ("GET", "/exports/{job_id}/download"): READERS,
     ("GET", "/health"): frozenset({Role.ADMIN}),
@@ -144,18 +145,22 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/api/v1/exports/{export_id}/file"): READERS,
     ("GET", "/api/v1/audit"): frozenset({Role.AUDITOR}),
 }
+LONGEST_BACK = 1500  # characters of an address that a form is put in
 # Where a script of a page of ours says to the API what a form says in a field.
 FORM_TOKEN = "Griffier-Form-Token"  # noqa: S105 - a name
 # What readers may open shows content, and asks for a purpose first. Only what stands here doesn't: a new page can't forget it.
+# What a conversation is called is content.
 WITHOUT_CONTENT: frozenset[tuple[str, str]] = frozenset({
-    ("GET", "/"), ("GET", "/channels"), ("GET", "/purpose"), ("POST", "/purpose"), ("POST", "/purpose/end"), ("GET", "/exports"),
-    ("POST", "/exports/{job_id}/cancel"),
+    ("GET", "/channels"), ("GET", "/purpose"), ("POST", "/purpose"), ("POST", "/purpose/end"),
+    ("GET", "/exports/{job_id}/state"), ("POST", "/exports/{job_id}/cancel"),
     ("GET", "/searches"), ("POST", "/searches"), ("POST", "/searches/{search_id}/rename"),
     ("GET", "/searches/{search_id}/remove"), ("POST", "/searches/{search_id}/remove"),
     ("GET", "/tokens"), ("POST", "/tokens"), ("GET", "/tokens/{token_id}/revoke"), ("POST", "/tokens/{token_id}/revoke"),
-    ("GET", "/api/v1/rooms"), ("GET", "/api/v1/channels"),
+    ("GET", "/api/v1/channels"),
     ("GET", "/api/v1/exports"), ("GET", "/api/v1/exports/{export_id}"), ("DELETE", "/api/v1/exports/{export_id}"),
 })  # fmt: skip
+# What a page asks for by itself, again and again: nobody has to be there for it, so it keeps no session alive.
+BY_ITSELF = frozenset({"/exports/{job_id}/state"})
 # What each role finds in the menu: the address and its name. The first is where they come in.
 MENU: tuple[tuple[str, str], ...] = (
     ("/", N_("Conversations")),
@@ -224,9 +229,11 @@ def cookie_name(archive: Archive) -> str:
     return "__Host-griffier" if url.startswith("https:") else f"griffier_session_{archive.settings.web.port}"
 
 
-async def visitor_of(tx: Connection, archive: Archive, token: str) -> tuple[Visitor | None, roles.Conflict | None]:
-    """Who has this cookie, with the roles they have now; and what stands in the way of those."""
-    session = await sessions.find(tx, archive.vault.org, token, archive.settings.web)
+async def visitor_of(
+    tx: Connection, archive: Archive, token: str, *, there: bool = True
+) -> tuple[Visitor | None, roles.Conflict | None]:
+    """Who has this cookie, with the roles they have now; and what stands in the way. Whether they are there themselves."""
+    session = await sessions.find(tx, archive.vault.org, token, archive.settings.web, renew=there)
     if session is None:
         return None, None
     given = await roles.assigned(tx, archive.vault.org, session.person)
@@ -248,7 +255,7 @@ async def require(request: web.Request, handler: Handler) -> web.StreamResponse:
     found = rule(request.method, path)
     if found is Whoever.OPEN and path != "/signin":
         return await handler(request)
-    visitor, clash = await _visitor(request)
+    visitor, clash = await _visitor(request, path not in BY_ITSELF)
     if visitor is None:
         if found is Whoever.OPEN:
             return await handler(request)
@@ -279,10 +286,11 @@ async def _under_purpose(request: web.Request, handler: Handler, path: str) -> w
             if why is None and (told or asked.required):
                 return problem.answer(request, "purpose")
         elif asked.required:
-            return _ask(request)
+            return await _ask(request, path)
     with doing(why if visitor.reads_everything else None) as now:
         response = await handler(request)
-        # Every page writes down what it shows, before it reads it. Should one not: nothing unwritten leaves.
+        # Every page writes down what it shows, before it reads it. This is a net for one that forgot to, no guarantee: what was
+        # sent in part has left, and what was noted may be of something else.
         if content and not now.noted and response.status == 200:
             if response.prepared:
                 log.error("A page showed content that it had not written down: %s %s", request.method, path)
@@ -291,19 +299,21 @@ async def _under_purpose(request: web.Request, handler: Handler, path: str) -> w
     return response
 
 
-def _ask(request: web.Request) -> web.Response:
-    """To the page that asks for a purpose, and back from there."""
+async def _ask(request: web.Request, path: str) -> web.Response:
+    """To the page that asks for a purpose, and back from there: to the form as it was filled in, if that is what was sent."""
     back = str(request.rel_url)
     if request.method not in ("GET", "HEAD"):
-        came = URL(request.headers.get("Referer", ""))
-        back = str(came.relative()) if came.is_absolute() else "/"
+        fields = (await request.post()).items() if request.content_type == "application/x-www-form-urlencoded" else ()
+        sent = [(name, value) for name, value in fields if isinstance(value, str) and name != "form_token"]
+        form = str(URL(path).with_query(sent)) if ("GET", path) in ROUTES else "/"
+        back = form if len(form) <= LONGEST_BACK else path
     to = str(URL("/purpose").with_query(next=back))
     if request.headers.get("HX-Request"):
         return web.Response(status=403, headers={"HX-Redirect": to})
     raise web.HTTPSeeOther(to)
 
 
-async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict | None]:
+async def _visitor(request: web.Request, there: bool) -> tuple[Visitor | None, roles.Conflict | None]:
     archive = request.app[ARCHIVE]
     if _api(request) and (sent := bearer.sent(request)) is not None:
         return await _holder(archive, sent)
@@ -311,7 +321,7 @@ async def _visitor(request: web.Request) -> tuple[Visitor | None, roles.Conflict
     if not token:
         return None, None
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        visitor, clash = await visitor_of(tx, archive, token)
+        visitor, clash = await visitor_of(tx, archive, token, there=there)
         request["ended_jobs"] = await jobs.ended(tx, archive.vault.org, visitor.person) if visitor else (0, 0)
     return visitor, clash
 

@@ -56,4 +56,5 @@ ACTS = {
     "change purpose policy": N_("changed what is asked of readers"),
     "open page": N_("opened a page"),
     "check audit trail": N_("checked whether the audit trail is intact"),
+    "audit trail rewritten": N_("found that the audit trail was changed in the database"),
 }

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from archiver.export.catalogue import N_
 from archiver.web.context import language
+from archiver.web.failure import told
 from archiver.web.render import render
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,16 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         if error.status < 400 or request.path.startswith(API):
             raise
         return _page(request, error)
-    except Exception:
-        log.exception("A page failed: %s %s", request.method, request.match_info.route.name or "")
+    except Exception as error:
+        log.error("A page failed: %s %s: %s", request.method, _route(request), told(error))  # noqa: TRY400 - never what it says
         if request.path.startswith(API):
             raise web.HTTPInternalServerError from None
         return _page(request, web.HTTPInternalServerError())
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else ""
 
 
 def _page(request: web.Request, error: web.HTTPException) -> web.Response:

@@ -36,7 +36,8 @@ WORKSHOP = web.AppKey("workshop", Workshop)
 @routes.get("/exports")
 async def show(request: web.Request) -> web.StreamResponse:
     """What this person asked for, and the form for a new one; `room` chooses a conversation beforehand."""
-    chosen = {"rooms": request.query.getall("room", []), "from": "", "to": "", "format": "html"}
+    chosen: dict[str, Any] = {name: column(request.query.get(name, ""), 64) for name in ("from", "to")}
+    chosen |= {"rooms": request.query.getall("room", []), "format": column(request.query.get("format", "html"), 64)}
     return await _page(request, chosen, {})
 
 
@@ -67,6 +68,12 @@ async def ask(request: web.Request) -> web.StreamResponse:
     raise web.HTTPSeeOther("/exports")
 
 
+@routes.get("/exports/{job_id}/state")
+async def state(request: web.Request) -> web.StreamResponse:
+    """How far an export is, as a part of the page that asks for it by itself: it opens nothing, and is no look of a person."""
+    return render(request, "job.html", job=await _job(request), file_name=file_name, apart=True)
+
+
 @routes.post("/exports/{job_id}/cancel")
 async def cancel(request: web.Request) -> web.StreamResponse:
     """Stop an export that waits or runs."""
@@ -91,10 +98,9 @@ async def send(request: web.Request, job: Job) -> web.StreamResponse:
         for room_id in job.arguments(archive.vault)["rooms"]:
             await note(tx, archive.vault.org, job.person, "download export", room_id=room_id, job=str(job.job_id))
     context = result_context(archive, job)
-    chunks = opened(
-        result_path(archive, job.job_id, job.attempt), archive.vault.unwrap(job.wrapped_key, context), context.encode()
-    )  # fmt: skip
     try:
+        key = archive.vault.unwrap(job.wrapped_key, context)
+        chunks = opened(result_path(archive, job.job_id, job.attempt), key, context.encode())
         chunk = await asyncio.to_thread(next, chunks, None)  # what is gone or damaged is so before anything is promised
     except SealingError:
         raise web.HTTPNotFound from None

@@ -13,7 +13,7 @@ from archiver.ledger.audit import Purpose, note, purpose_now, uuid7
 from archiver.ledger.sealing import Vault
 
 COLUMNS = """job_id, kind, person, purpose, case_number, sealed_arguments, state, cancel, attempt, done, total,
-    created_at, started_at, ended_at, problem, media_type, suffix, size, wrapped_key, until, seen"""
+    created_at, started_at, ended_at, problem, media_type, suffix, size, wrapped_key, until, seen, died"""
 # Two requests at once would each see the other's place free.
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('griffier jobs of|' || $1::integer || '|' || $2::text, 0))"
 OPEN = "SELECT count(*) FROM job WHERE org = $1 AND person = $2 AND state IN ('waiting', 'running')"
@@ -64,6 +64,7 @@ class Job:
     wrapped_key: bytes | None = field(repr=False)
     until: datetime | None
     seen: bool
+    died: int
 
     @property
     def open(self) -> bool:

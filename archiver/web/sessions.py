@@ -104,12 +104,13 @@ async def start(tx: Connection, vault: Vault, who: SignedIn, limits: Web) -> tup
     return token, _session(row)
 
 
-async def find(tx: Connection, org: int, token: str, limits: Web) -> Session | None:
-    """The live session of a cookie's token; marks it as seen."""
+async def find(tx: Connection, org: int, token: str, limits: Web, *, renew: bool = True) -> Session | None:
+    """The live session of a cookie's token; marks it as seen, unless it is not to be renewed."""
     row = await tx.fetchrow(FIND, org, digest(token), *_limits(limits))
     if row is None:
         return None
-    await tx.execute(SEEN, org, row["session_id"])
+    if renew:
+        await tx.execute(SEEN, org, row["session_id"])
     return _session(row)
 
 

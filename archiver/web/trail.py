@@ -16,7 +16,7 @@ from archiver.db import tenant_tx
 from archiver.export.language import ZONE
 from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
-from archiver.ledger.chain import verify
+from archiver.ledger.chain import CHECK, Head, verify
 from archiver.ledger.trail import Act, Selection, actions, acts, every_act, purposes
 from archiver.web.context import ARCHIVE, language
 from archiver.web.render import render
@@ -85,14 +85,17 @@ async def download(request: web.Request) -> web.StreamResponse:
 @routes.get("/audit/chain")
 async def intact(request: web.Request) -> web.StreamResponse:
     """Whether the trail is as it was written: its newest links are made again and compared."""
-    archive = request.app[ARCHIVE]
-    verdict = await verify(archive.pool, archive.vault, CHECKED)
+    archive, text = request.app[ARCHIVE], request.query.get("known", "").strip()
+    try:
+        known = Head.read(text) if text else None
+    except ValueError:
+        return render(request, "chain.html", 400, verdict=None, known=None, text=text[:100])
+    verdict = await verify(archive.pool, archive.vault, CHECKED, known)
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        by, link = request["actor"], verdict.link.hex()
-        await note(
-            tx, archive.vault.org, by, "check audit trail", number=verdict.number, link=link, problem=verdict.problem or None
-        )
-    return render(request, "chain.html", verdict=verdict)
+        link, problem, late = verdict.link.hex(), verdict.problem or None, verdict.late or None
+        org, by = archive.vault.org, request["actor"]
+        await note(tx, org, by, CHECK, number=verdict.number, link=link, problem=problem, late=late)
+    return render(request, "chain.html", verdict=verdict, known=known, text=text)
 
 
 def selection(query: Any) -> Selection:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from archiver.db import Connection, as_organisation, tenant_tx
+from archiver.ledger import chain
 from archiver.ledger.audit import doing, note
-from archiver.ledger.chain import extend
 from archiver.ledger.sealing import SealingError
 from archiver.ledger.stream import SealedFile
 from archiver.stopping import pause
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SERVICE = "griffier"  # who throws away, in the trail
 ATTEMPTS = 5
+TELL_HEAD = 3600.0  # seconds between two lines in the log with the head of the audit trail's chain
 EVERY = 1.0  # seconds between two looks at the queue, and between two words on how far a job is
 # A job that runs is offered too: if its lock can be had, the process that had it is gone.
 OFFERED = """
@@ -36,7 +37,8 @@ OFFERED = """
 LOCK = "SELECT pg_try_advisory_lock(hashtextextended('griffier job|' || $1::text, 0))"
 UNLOCK = "SELECT pg_advisory_unlock(hashtextextended('griffier job|' || $1::text, 0))"
 TAKE = f"""
-    UPDATE job SET state = 'running', attempt = attempt + 1, done = 0, total = NULL, started_at = now()
+    UPDATE job SET state = 'running', attempt = attempt + 1, died = died + (state = 'running')::int, done = 0, total = NULL,
+           started_at = now()
     WHERE org = $1 AND job_id = $2 RETURNING {COLUMNS}
 """  # noqa: S608 - constants only
 MINE = "WHERE org = $1 AND job_id = $2 AND attempt = $3 AND state = 'running'"
@@ -45,7 +47,7 @@ BACK = f"UPDATE job SET state = 'waiting' {MINE}"  # noqa: S608
 END = f"UPDATE job SET state = $4, problem = $5, ended_at = now() {MINE}"  # noqa: S608
 DONE = f"""
     UPDATE job SET state = 'done', ended_at = now(), done = $4, total = $4, media_type = $5, suffix = $6, size = $7,
-           wrapped_key = $8, until = now() + $9 * interval '1 hour' {MINE} RETURNING job_id
+           wrapped_key = $8, until = now() + $9 * interval '1 hour' {MINE} AND NOT cancel RETURNING job_id
 """  # noqa: S608
 # The key goes with the result: what a back-up still has of it can't be opened any more.
 EXPIRE = """
@@ -101,6 +103,8 @@ class Workshop:
     def __init__(self, archive: Archive, kinds: Mapping[str, Work]) -> None:
         self._archive, self._kinds = archive, kinds
         self._asked = asyncio.Event()
+        self._head: chain.Head | None = None
+        self._told_at = 0.0
 
     def wake(self) -> None:
         """Look at the queue now: something was asked for."""
@@ -134,9 +138,19 @@ class Workshop:
                 return
 
     async def link(self) -> None:
-        """Give the acts of the trail their places in the chain."""
-        async with tenant_tx(self._archive.pool, self._archive.vault.org) as tx:
-            await extend(tx, self._archive.vault)
+        """Give the acts of the trail their places in the chain. The head that was seen before must still be in it."""
+        org = self._archive.vault.org
+        async with tenant_tx(self._archive.pool, org) as tx:
+            if self._head and not await chain.holds(tx, org, self._head):
+                log.error("The audit trail was changed in the database: link %s is not in its chain any more.", self._head)
+                await note(tx, org, SERVICE, "audit trail rewritten", number=self._head.number, link=self._head.link.hex())
+            await chain.extend(tx, self._archive.vault)
+            self._head = await chain.head(tx, org)
+        # The log is kept outside the database: what stands there can be compared later (griffier trail --known).
+        now = asyncio.get_running_loop().time()
+        if now - self._told_at > TELL_HEAD or not self._told_at:
+            self._told_at = now
+            log.info("The audit trail of organisation %d is linked up to %s", org, self._head)
 
     async def tidy(self) -> None:
         """Throw away results whose time is up, and what a dead process left half-written."""
@@ -180,7 +194,7 @@ class Workshop:
         if job.cancel:
             await self._end(holder, job, END, "cancelled", None)
             return
-        if job.attempt > ATTEMPTS:
+        if job.died >= ATTEMPTS:
             await self._end(holder, job, END, "failed", "died")
             return
         path = result_path(self._archive, job.job_id, job.attempt)
@@ -230,7 +244,10 @@ class Workshop:
             key = self._archive.vault.wrap(task.out.key, result_context(self._archive, job))
             hours = self._archive.settings.web.jobs.keep
             kept = task.done, result.media_type, result.suffix, task.out.size, key, hours
-            return bool(await self._end(holder, job, DONE, *kept))
+            if await self._end(holder, job, DONE, *kept):
+                return True
+            await self._end(holder, job, END, "cancelled", None)
+            return False
         finally:
             for each in (work, stopped):
                 each.cancel()

@@ -59,10 +59,6 @@ BEGIN
 END $$;
 CREATE TRIGGER room_is_conversation AFTER INSERT ON room FOR EACH ROW EXECUTE FUNCTION room_is_conversation();
 
--- What happened in a room beside its messages, in the order in which people saw it.
-CREATE INDEX record_happened ON record (org, room_id, sent_at, depth, event_id) WHERE state_key IS NOT NULL;
-CREATE INDEX message_thread ON message (org, room_id, thread, sent_at, depth, event_id) WHERE thread IS NOT NULL;
-
 -- Of before this table was there. An owner who is no superuser sees no row of a table that forces row-level security.
 ALTER TABLE room NO FORCE ROW LEVEL SECURITY;
 ALTER TABLE message NO FORCE ROW LEVEL SECURITY;

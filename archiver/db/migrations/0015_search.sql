@@ -3,9 +3,6 @@
 -- Its room, sender, time and what it has, as blind lexemes: archiver.reading.facts.
 ALTER TYPE composed ADD ATTRIBUTE facts text;
 ALTER TABLE message ADD facts tsvector NOT NULL DEFAULT '';
--- One index for both: Postgres intersects its lists, and looks at no row that fits one of them only.
-DROP INDEX message_words;
-CREATE INDEX message_words ON message USING gin (words, facts);
 
 -- Messages of before: whoever projects reads them again. An owner who is no superuser sees no row of a table that forces
 -- row-level security.

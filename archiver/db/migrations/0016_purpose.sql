@@ -10,7 +10,7 @@ CREATE TABLE purpose_policy (
     purposes          text[] NOT NULL,         -- to choose from
     free_text         boolean NOT NULL,        -- whether a purpose may be written that is not among them
     case_number       text NOT NULL CHECK (case_number IN ('no', 'optional', 'required')),
-    case_pattern      text NOT NULL,           -- a regular expression for the whole of it; empty: anything
+    case_pattern      text NOT NULL,           -- # a digit, @ a letter, ? any sign, * anything; empty: anything
     minutes           double precision NOT NULL CHECK (minutes > 0),
     PRIMARY KEY (org, number)
 );
@@ -25,16 +25,14 @@ CREATE TRIGGER purpose_policy_no_truncate BEFORE TRUNCATE ON purpose_policy
 
 ALTER TABLE web_session ADD purpose text, ADD case_number text, ADD purpose_until timestamptz;
 ALTER TABLE audit ADD purpose text, ADD case_number text;
-CREATE INDEX audit_room ON audit (org, room_id, audit_id DESC) WHERE room_id IS NOT NULL;
-CREATE INDEX audit_purpose ON audit (org, purpose, audit_id DESC) WHERE purpose IS NOT NULL;
-CREATE INDEX audit_case ON audit (org, case_number, audit_id DESC) WHERE case_number IS NOT NULL;
 
--- Each act's place in a chain: HMAC-SHA-256 over the link before it and the act (archiver.ledger.chain).
+-- Each act's place in a chain: HMAC-SHA-256 over the link before it, the act, and when it got its place (archiver.ledger.chain).
 CREATE TABLE audit_link (
     org               integer NOT NULL,
     number            bigint NOT NULL,         -- from 1, without holes
     audit_id          uuid NOT NULL,
     link              bytea NOT NULL,
+    linked_at         timestamptz NOT NULL,    -- by the clock of the service, not of the database
     PRIMARY KEY (org, number),
     UNIQUE (org, audit_id)
 );
@@ -78,6 +76,7 @@ CREATE TABLE job (
                       CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled', 'expired')),
     cancel            boolean NOT NULL DEFAULT false,
     attempt           integer NOT NULL DEFAULT 0,
+    died              integer NOT NULL DEFAULT 0,   -- attempts that ended without a word; an orderly stop is none
     done              bigint NOT NULL DEFAULT 0,
     total             bigint,
     created_at        timestamptz NOT NULL DEFAULT now(),
@@ -95,9 +94,6 @@ CREATE TABLE job (
 CREATE INDEX job_person ON job (org, person, created_at DESC);
 CREATE INDEX job_open ON job (org, created_at) WHERE state IN ('waiting', 'running');
 CREATE INDEX job_kept ON job (org, until) WHERE state = 'done';
-
--- A role of a central facility: the organisations in which the one act gave it.
-ALTER TABLE role_change ADD spans integer[];
 
 DO $$
 DECLARE

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from archiver.export.catalogue import translations
 from archiver.web.api.kinds import KINDS, ROOT
 from archiver.web.context import ARCHIVE
+from archiver.web.failure import told
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,6 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         if "Allow" in error.headers:
             found.headers["Allow"] = error.headers["Allow"]
         return found
-    except Exception:
-        log.exception("An operation failed: %s", request.method)
+    except Exception as error:
+        log.error("An operation failed: %s: %s", request.method, told(error))  # noqa: TRY400 - never what it says
         return answer(request, "failed")

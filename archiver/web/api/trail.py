@@ -29,6 +29,8 @@ class Act(BaseModel):
     person: Text
     action: Text = Field(description="`read`, `search`, `file`, `sign in`, `grant role`, …")
     room_id: Text | None
+    purpose: Text | None = Field(description="Why they looked, as they stated it.")
+    case_number: Text | None
     detail: dict[str, Any] = Field(description="The rest, by the kind of act; never content.")
 
 
@@ -43,6 +45,9 @@ class Which(Request):
 
     person: Annotated[str, Field(max_length=255, description="Only of this person.")] | None = None
     action: Annotated[str, Field(max_length=100, description="Only of this kind.", examples=["read"])] | None = None
+    room_id: Annotated[str, Field(max_length=255, description="Only of this conversation.")] | None = None
+    purpose: Annotated[str, Field(max_length=800, description="Only under this purpose.")] | None = None
+    case_number: Annotated[str, Field(max_length=255, description="Only in this case.")] | None = None
     at_from: Moment | None = Field(default=None, description="Only of then or later.")
     at_until: Moment | None = Field(default=None, description="Only of before then.")
     limit: at_most(1000, 100) = 100  # type: ignore[valid-type]
@@ -57,16 +62,20 @@ async def list_acts(request: web.Request, asked: Which) -> Acts:
     """
     archive = request.app[ARCHIVE]
     before = UUID(cursor.read(archive.vault, LISTING, asked.cursor)[0]) if asked.cursor else None
-    person, action = (column(text, 255) if text else None for text in (asked.person, asked.action))
-    chosen = Selection(person, action, asked.at_from, asked.at_until)
-    told = {"person": person, "act": action, "from": asked.at_from, "to": asked.at_until}
+    texts = asked.person, asked.action, asked.room_id, asked.purpose, asked.case_number
+    person, action, room, why, case = (column(text, 800) if text else None for text in texts)
+    chosen = Selection(person, action, asked.at_from, asked.at_until, room, why, case)
+    told = {"person": person, "act": action, "room": room, "why": why, "case": case, "from": asked.at_from, "to": asked.at_until}
     await look(request, "read audit trail", **{name: str(value) for name, value in told.items() if value is not None})
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         found = await acts(tx, archive.vault.org, chosen, before, asked.limit + 1)
     page = found[: asked.limit]
     onward = cursor.write(archive.vault, LISTING, str(page[-1].audit_id)) if len(found) > len(page) else None
     items = [
-        Act(audit_id=act.audit_id, at=act.at, person=act.actor, action=act.action, room_id=act.room_id, detail=act.detail)
+        Act(
+            audit_id=act.audit_id, at=act.at, person=act.actor, action=act.action, room_id=act.room_id, purpose=act.purpose,
+            case_number=act.case_number, detail=act.detail,
+        )
         for act in page
-    ]
+    ]  # fmt: skip
     return Acts(items=items, next=onward)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -25,6 +25,14 @@ def _moment(value: Any) -> Any:
     return value
 
 
+def _within(value: datetime) -> datetime:
+    """At the edge of the calendar there are moments that UTC has no year for."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no such moment") from None
+
+
 def moment_of(text: str) -> datetime:
     """A moment of a cursor of ours."""
     return datetime.fromisoformat(text)
@@ -36,7 +44,9 @@ def fit(value: Any) -> Any:
 
 
 Whole = BeforeValidator(_whole)
-Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), AfterValidator(_within), WithJsonSchema({"type": "string", "format": "date-time"})
+]  # fmt: skip
 """A moment, with its offset from UTC."""
 Text = Annotated[str, BeforeValidator(fit)]
 """Words of people, or what a homeserver called something."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit, urlunsplit
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from archiver.db import connect, migrate, tenant_tx
+from archiver.db import connect, migrate, require_current, schema, tenant_tx
 from archiver.db.schema import applied, migrations
 from tests.unit.conftest import Archive
 
@@ -87,3 +88,55 @@ async def test_every_table_is_an_organisations_own_even_to_its_owner(owned):
     async with connect(owned) as pool:
         await migrate(pool)
         assert [row["relname"] for row in await pool.fetch(OPEN_TO_OWNER)] == []
+
+
+def more(monkeypatch: pytest.MonkeyPatch, **statements: str) -> None:
+    """Migrations beside those that there are."""
+    found = migrations() | {int(number.removeprefix("m")): sql for number, sql in statements.items()}
+    monkeypatch.setattr(schema, "migrations", lambda: found)
+
+
+async def test_a_migration_of_a_large_archive_takes_as_long_as_it_takes(owned, monkeypatch):
+    more(monkeypatch, m9001="SELECT pg_sleep(1.4)", m9002="-- concurrently\nSELECT pg_sleep(1.4)")
+    async with connect(owned, command_timeout=1) as pool:
+        assert (await migrate(pool))[-2:] == [9001, 9002]
+
+
+async def test_what_was_applied_stays_applied_when_a_later_migration_fails(owned, monkeypatch):
+    more(monkeypatch, m9001="CREATE TABLE stays (x int)", m9002="CREATE TABLE goes (x int); SELECT 1 / 0")
+    async with connect(owned) as pool:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await migrate(pool)
+        assert await pool.fetchval("SELECT to_regclass('stays') IS NOT NULL AND to_regclass('goes') IS NULL")
+        more(monkeypatch, m9002="SELECT 1")
+        assert await migrate(pool) == [9002]
+
+
+async def test_an_index_that_was_interrupted_is_made_again(owned):
+    async with connect(owned) as pool:
+        await migrate(pool)
+        await pool.execute("DELETE FROM schema_migration WHERE number = 20; DROP INDEX message_sequence")
+        assert await migrate(pool) == [20]
+        assert await pool.fetchval("SELECT bool_and(indisvalid) FROM pg_index")
+        assert await pool.fetchval("SELECT to_regclass('message_sequence') IS NOT NULL")
+
+
+async def test_several_that_migrate_at_once_do_it_once(owned):
+    async with connect(owned) as one, connect(owned) as other:
+        done = await asyncio.gather(migrate(one), migrate(other))
+        assert sorted(map(len, done)) == [0, len(migrations())]
+        await require_current(one)
+
+
+async def test_no_migration_writes_all_messages_anew(owned):
+    async with connect(owned) as pool:
+        async with pool.acquire() as connection:
+            await applied(connection)
+            for number, sql in migrations().items():
+                if number < 14:
+                    await connection.execute(sql)
+                    await connection.execute("INSERT INTO schema_migration (number) VALUES ($1)", number)
+        node = "SELECT pg_relation_filenode('message'), pg_relation_filenode('record'), pg_relation_filenode('audit')"
+        before = await pool.fetchrow(node)
+        await migrate(pool)
+        assert await pool.fetchrow(node) == before

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from archiver.db import Pool, connect, migrate, tenant_tx
 from archiver.ledger import chain
 from archiver.ledger.audit import Purpose, doing, note
-from archiver.ledger.chain import Verdict, extend_all, verify
+from archiver.ledger.chain import FIRST, Head, Verdict, extend_all, holds, verify
 from archiver.ledger.sealing import FileKey, Vault
 
 pytestmark = pytest.mark.postgres
@@ -120,6 +122,89 @@ async def test_what_was_cut_off_from_the_end_shows_to_who_kept_the_number_and_th
     found = await verify(pool, vault)
     assert found.intact  # by itself it can't know: so the page and the command say to keep them
     assert found.number < kept.number
+    known = await verify(pool, vault, known=kept.head)
+    assert (known.problem, known.known) == ("rewritten", None)
+
+
+# What a manager of the database can do without any key: the service links again what it finds waiting.
+AGAIN = (
+    "INSERT INTO audit_unlinked SELECT org, audit_id FROM audit_link NATURAL JOIN audit WHERE org = 1 AND number > 2",
+    "DELETE FROM audit_link WHERE org = 1 AND number >= 3",
+)
+CHANGE = f"UPDATE audit SET actor = 'ander' WHERE org = 1 AND audit_id = ({LINKED} = 3)"
+REMOVE = f"DELETE FROM audit WHERE org = 1 AND audit_id = ({LINKED} = 3)"
+INSERT = """
+    INSERT INTO audit (org, audit_id, at, actor, action)
+    VALUES (1, gen_random_uuid(), now() - interval '300 days', 'verzonnen', 'read')
+"""
+
+
+@pytest.fixture
+def tomorrow(trail: tuple[Pool, Vault], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is linked from now on is so a day later."""
+    monkeypatch.setattr(chain, "_now", lambda: datetime.now(UTC) + timedelta(days=1))
+
+
+@pytest.mark.usefixtures("tomorrow")
+@pytest.mark.parametrize(("statement", "late"), [(CHANGE, 8), (REMOVE, 7)])
+async def test_acts_that_were_linked_again_by_the_service_itself_are_late(trail, statement, late):
+    pool, vault = trail
+    assert (await verify(pool, vault)).late == 0
+    await behind_the_back(pool, statement, *AGAIN)
+    found = await verify(pool, vault)
+    assert (found.late, found.number) == (late, 2 + late)
+    assert found.late_at - found.at > timedelta(hours=23)
+
+
+async def test_an_act_that_was_put_in_with_an_older_date_is_late(trail):
+    pool, vault = trail
+    async with pool.acquire() as connection:  # with the trigger, so that it waits for a link
+        await connection.execute(INSERT)
+    found = await verify(pool, vault)
+    assert (found.intact, found.late, found.number) == (True, 1, 11)
+
+
+@pytest.mark.parametrize("statement", [CHANGE, REMOVE])
+async def test_a_link_that_was_kept_elsewhere_shows_a_trail_that_was_made_again(trail, statement):
+    pool, vault = trail
+    kept = (await verify(pool, vault)).head
+    assert Head.read(f" {str(kept).upper()}\n") == kept
+    async with tenant_tx(pool, 1) as tx:
+        await note(tx, 1, "iemand", "read")
+    assert (await verify(pool, vault, known=kept)).known == 10
+    await behind_the_back(pool, statement, *AGAIN)
+    assert (await verify(pool, vault)).intact  # of seconds ago: by itself it shows nothing
+    found = await verify(pool, vault, known=kept)
+    assert (found.problem, found.known) == ("rewritten", None)
+    async with tenant_tx(pool, 1) as tx:
+        assert not await holds(tx, 1, kept)
+        assert await holds(tx, 1, Head(0, FIRST))
+
+
+async def test_the_link_that_an_earlier_check_left_in_the_trail_must_still_be_there(trail):
+    pool, vault = trail
+    kept = await verify(pool, vault)
+    async with tenant_tx(pool, 1) as tx:
+        await note(tx, 1, "controleur", chain.CHECK, number=kept.number, link=kept.link.hex())
+    assert (await verify(pool, vault)).intact
+    await behind_the_back(pool, CHANGE, *AGAIN)
+    assert (await verify(pool, vault)).problem == "rewritten"
+
+
+@pytest.mark.usefixtures("tomorrow")
+async def test_what_was_late_before_a_link_that_was_kept_is_known(trail):
+    pool, vault = trail
+    async with tenant_tx(pool, 1) as tx:
+        await note(tx, 1, "iemand", "read")
+    found = await verify(pool, vault)
+    assert found.late == 1
+    assert (await verify(pool, vault, known=found.head)).late == 0
+
+
+@pytest.mark.parametrize("text", ["", "10", "10:", "10:abc", f"x:{'0' * 64}", f"1:{'0' * 65}", f"-1:{'0' * 64}"])
+def test_what_is_no_number_and_link_is_refused(text):
+    with pytest.raises(ValueError, match="NUMBER:LINK"):
+        Head.read(text)
 
 
 async def test_the_service_itself_can_neither_change_nor_remove_acts_or_links(trail):
@@ -161,7 +246,7 @@ async def test_acts_of_another_organisation_are_not_in_it(trail):
     pool, _ = trail
     async with tenant_tx(pool, 1) as tx:
         assert await tx.fetchval("SELECT count(*) FROM audit_link") == 10
-        assert await tx.fetchval(chain.STRAY, 2) == 0
+        assert await tx.fetchval(chain.STRAY, 2, UUID(int=0)) == 0
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with tenant_tx(pool, 1) as tx:
             await tx.execute("INSERT INTO audit_link (org, number, audit_id, link) VALUES (2, 99, gen_random_uuid(), '')")

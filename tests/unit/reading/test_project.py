@@ -7,7 +7,7 @@ import secrets
 
 import pytest
 
-from archiver.db import tenant_tx
+from archiver.db import connect, tenant_tx
 from archiver.ledger.record import append
 from archiver.reading import project as view
 from archiver.reading.progress import Progress, begin, progress
@@ -118,6 +118,17 @@ async def test_a_rebuild_waits_for_who_is_at_it_and_leaves_nothing_undone(archiv
     async with tenant_tx(archive.pool, 1) as tx:
         assert [dict(row) for row in await tx.fetch(VIEW, room)] == before
         assert await tx.fetchval("SELECT count(*) FROM unread") == 0
+
+
+async def test_a_rebuild_of_a_large_archive_takes_as_long_as_it_takes(archive, room):
+    await conversation(archive, room)
+    async with connect(archive.url, command_timeout=1) as pool:
+        async with archive.pool.acquire() as slow, slow.transaction():
+            await slow.execute("LOCK TABLE message IN SHARE MODE")
+            rebuilding = asyncio.create_task(rebuild(pool, archive.vault, lambda done, total: None))
+            await asyncio.sleep(1.5)
+            assert not rebuilding.done()
+        assert await rebuilding > 0
 
 
 async def hold(archive) -> None:

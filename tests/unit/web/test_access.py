@@ -39,7 +39,7 @@ OWN = {
     "/rooms/{room_id}/threads/{event_id}", "/search",
     "/searches", "/searches/{search_id}/rename", "/searches/{search_id}/remove",
 } | API_OWN | TOKENS  # fmt: skip
-EXPORTS = {"/exports", "/exports/{job_id}/cancel", "/exports/{job_id}/download"}
+EXPORTS = {"/exports", "/exports/{job_id}/state", "/exports/{job_id}/cancel", "/exports/{job_id}/download"}
 READ = OWN | EXPORTS | API_EXPORTS | {f"{API_ROOMS}/changes", "/channels", "/api/v1/channels", "/purpose", "/purpose/end"}
 # Written out once more, by hand: a slip in the table must not also be one in the test.
 MAY = {

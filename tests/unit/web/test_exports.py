@@ -344,6 +344,64 @@ async def test_a_process_that_stops_puts_its_job_back(archive, talk, tmp_path, p
     assert (await look(archive, person, job_id)).state == "done"
 
 
+async def test_orderly_stops_are_no_deaths(archive, talk, tmp_path, person):
+    job_id = await asked(archive, person, talk.room)
+    for _ in range(workshop.ATTEMPTS + 1):
+        stop = asyncio.Event()
+        working = asyncio.create_task(made(archive, tmp_path, export=waits).do_next(stop))
+        await until(archive, person, job_id, "running")
+        stop.set()
+        await asyncio.wait_for(working, 5)
+    assert (await look(archive, person, job_id)).died == 0
+    assert await made(archive, tmp_path).do_next(STOP)
+    assert (await look(archive, person, job_id)).state == "done"
+
+
+async def test_a_job_that_is_cancelled_at_the_last_moment_gives_no_result(archive, talk, tmp_path, person, monkeypatch):
+    job_id, finish = await asked(archive, person, talk.room), SealedFile.finish
+
+    def cancelled_meanwhile(self: SealedFile) -> None:
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result(10)
+        finish(self)
+
+    async def cancel() -> None:
+        async with tenant_tx(archive.pool, 1) as tx:
+            assert await jobs.cancel(tx, 1, person, job_id)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(SealedFile, "finish", cancelled_meanwhile)
+    assert await made(archive, tmp_path).do_next(STOP)
+    job = await look(archive, person, job_id)
+    assert (job.state, job.wrapped_key) == ("cancelled", None)
+    assert not list((tmp_path / "results").iterdir())
+
+
+async def test_asking_how_far_it_is_is_no_look_opens_no_name_and_keeps_no_session(archive, talk, tmp_path, person):
+    job_id = await asked(archive, person, talk.room)
+    async with served(archive, tmp_path) as client:
+        await browser(client, archive, person)
+        page = await (await client.get("/exports")).text()
+        assert f'hx-get="/exports/{job_id}/state"' in page
+        assert await made(archive, tmp_path).do_next(STOP)
+        seen = "UPDATE web_session SET seen_at = now() - interval '10 minutes' WHERE org = 1 AND person = $1"
+        async with tenant_tx(archive.pool, 1) as tx:
+            await tx.execute(seen, person)
+        before = len(await acts_of(archive, person))
+        answer = await client.get(f"/exports/{job_id}/state")
+        text = await answer.text()
+        assert (answer.status, f"/exports/{job_id}/download" in text) == (200, True)
+        assert "kade" not in text
+        assert "hx-get" not in text  # it is over
+        assert len(await acts_of(archive, person)) == before
+        async with tenant_tx(archive.pool, 1) as tx:
+            idle = "SELECT now() - seen_at > interval '9 minutes' FROM web_session WHERE org = 1 AND person = $1"
+            assert await tx.fetchval(idle, person)
+        assert not (await look(archive, person, job_id)).seen
+        assert "1 export klaar" in await (await client.get("/")).text()
+        await browser(client, archive, f"{person}-ander")
+        assert (await client.get(f"/exports/{job_id}/state")).status == 404
+
+
 async def test_why_it_failed_is_told_without_what_was_said(archive, talk, tmp_path, person, caplog):
     secret = f"geheim {secrets.token_hex(4)}"
 
@@ -374,7 +432,7 @@ async def test_why_it_failed_is_told_without_what_was_said(archive, talk, tmp_pa
 async def test_who_keeps_dying_of_a_job_gives_it_up(archive, talk, tmp_path, person):
     job_id = await asked(archive, person, talk.room)
     async with archive.pool.acquire() as connection:
-        await connection.execute("UPDATE job SET state = 'running', attempt = 5 WHERE job_id = $1", job_id)
+        await connection.execute("UPDATE job SET state = 'running', attempt = 5, died = 4 WHERE job_id = $1", job_id)
     assert await made(archive, tmp_path).do_next(STOP)
     job = await look(archive, person, job_id)
     assert (job.state, job.problem) == ("failed", "died")

@@ -114,6 +114,7 @@ async def address_of(archive, path: str, room: str, folder: Path, person: str, w
     if path.endswith("/files/{event_id}"):
         return (await keep(archive, room, FileStore(folder), "clean"))[1]
     told = Room(archive, room)
+    told.add("m.room.name", {"name": "Overleg over de kade"}, state_key="")
     root = told.say(f"{word} als eerste")
     told.say(f"{word} in een draad", **{"m.relates_to": {"rel_type": "m.thread", "event_id": root}})
     await told.keep()
@@ -146,13 +147,13 @@ async def test_content_is_in_the_trail_before_it_is_read_and_what_can_not_be_wri
         assert acts, f"{path} is not in the trail"
         assert {(why, case) for _, why, case in acts} == {("Archiefbeheer", "2026-0017")}
         assert "open page" not in {action for action, *_ in acts}, f"{path} writes nothing down before it reads"
-        marks = [part for part in (b"kwaad", b" als eerste", b" in een draad") if part in whole]
+        marks = [part for part in (b"kwaad", b" als eerste", b" in een draad", b"over de kade") if part in whole]
         assert marks, f"{path} does not show what was to be shown"
         monkeypatch.setattr(audit, "ADD", NOT_WRITTEN)
         answer = await client.get(address)
         assert answer.status == 500
         refused = await answer.read()
-        assert not any(part in refused for part in (b"kwaad", b"als eerste", b"in een draad"))
+        assert not any(part in refused for part in (b"kwaad", b"als eerste", b"in een draad", b"over de kade"))
 
 
 async def test_a_page_that_forgets_to_write_down_what_it_shows_is_written_down_for_it(archive, tmp_path, person):
@@ -197,7 +198,7 @@ async def test_a_purpose_holds_for_a_while_and_of_one_session_only(archive, tmp_
         async with archive.pool.acquire() as connection:
             await connection.execute("UPDATE web_session SET purpose_until = now() WHERE person = $1", person)
         assert (await client.get("/search", allow_redirects=False)).status == 303
-        assert "Archiefbeheer" not in await (await client.get("/")).text()
+        assert "Archiefbeheer" not in await (await client.get("/channels")).text()
 
 
 async def test_an_admin_changes_what_is_asked_and_a_case_number_can_be_required(archive, tmp_path, person, policies):
@@ -272,6 +273,36 @@ async def test_hostile_answers_are_refused_or_shown_as_they_are(archive, tmp_pat
         page = await (await client.get("/")).text()
         assert evil not in page
         assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize("path", ["/", "/exports", "/api/v1/rooms?limit=200"])
+async def test_what_conversations_are_called_is_content_too(archive, room, tmp_path, person, path):
+    conversation, name = Room(archive, room), f"Kamer {secrets.token_hex(5)}"
+    conversation.add("m.room.name", {"name": name}, state_key="")
+    await conversation.keep()
+    async with served(archive, tmp_path) as client:
+        use(client, await session_of(archive, "records-officer", person=person, why=None))
+        assert name not in await (await client.get(path)).text()
+        use(client, await session_of(archive, "records-officer", person=person))
+        assert name in await (await client.get(path)).text()
+
+
+async def test_a_form_that_was_sent_after_the_purpose_ended_comes_back_as_it_was_filled_in(archive, room, tmp_path, person):
+    conversation = Room(archive, room)
+    conversation.say("iets")
+    await conversation.keep()
+    async with served(archive, tmp_path) as client:
+        form = use(client, await session_of(archive, "records-officer", person=person, why=None))
+        wish = {"form_token": form, "room": room, "from": "2026-03-01", "to": "", "format": "jsonl"}
+        await client.post("/exports", data=wish)
+        asking = await client.post("/exports", data=wish, allow_redirects=False)
+        assert form not in asking.headers["Location"]
+        back = re.search(r'name="next" value="([^"]+)"', await (await client.get(asking.headers["Location"])).text())[1]
+        data = {"form_token": form, "purpose": "Toezicht", "next": back.replace("&amp;", "&")}
+        page = await (await client.post("/purpose", data=data)).text()
+    assert re.search(rf'value="{re.escape(room)}" checked', page)
+    assert 'value="2026-03-01"' in page
+    assert re.search(r'value="jsonl" selected', page)
 
 
 async def test_purposes_and_case_numbers_are_in_no_log(archive, tmp_path, person, caplog, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 
@@ -101,3 +102,14 @@ async def test_days_are_those_of_the_netherlands():
     chosen = selection({"from": "2026-03-29", "to": "2026-03-29"})
     assert chosen.start == datetime(2026, 3, 28, 23, tzinfo=UTC)
     assert chosen.end == datetime(2026, 3, 29, 22, tzinfo=UTC)  # the day on which the clock goes forward
+
+
+async def test_a_check_compares_the_link_that_the_auditor_kept_and_offers_the_newest(archive, tmp_path):
+    async with browsing(archive, tmp_path, "auditor") as client:
+        page = await (await client.get("/audit/chain")).text()
+        kept = re.search(r'<code class="link">(\d+):([0-9a-f]{64})</code>', page)
+        again = await client.get(f"/audit/chain?known={kept[1]}:{kept[2]}")
+        assert f"waarvan u schakel {kept[1]} hebt bewaard" in await again.text()
+        other = await client.get(f"/audit/chain?known={kept[1]}:{'0' * 64}")
+        assert "afgekapt of opnieuw gemaakt" in await other.text()
+        assert (await client.get("/audit/chain?known=zoiets")).status == 400

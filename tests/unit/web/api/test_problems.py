@@ -134,6 +134,21 @@ async def test_what_goes_wrong_inside_is_told_without_what_it_was(officer, monke
     assert (answer.status, answer.content_type) == (500, "application/problem+json")
     assert "geheim" not in text
     assert any("An operation failed" in record.message for record in caplog.records)
+    assert "geheim" not in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/search?q=x&sent_from=0001-01-01T00:00:00%2B14:00",
+        "/search?q=x&sent_until=9999-12-31T23:59:59-12:00",
+        "/rooms?active_from=0001-01-01T00:00:00%2B14:00",
+    ],
+)
+async def test_a_moment_at_the_edge_of_the_calendar_is_refused(officer, path):
+    status, problem = await officer.ask(path)
+    assert (status, problem["type"]) == (422, KINDS["invalid"].address)
 
 
 async def test_an_unreachable_database_is_told_as_such(officer, monkeypatch):
@@ -230,6 +245,10 @@ async def test_the_trail_is_read_by_a_program_in_pages(api, archive):
         path = f"/audit?person={person}&limit=2&cursor={page['next']}" if page["next"] else ""
     assert found == ["list rooms"] * 3 + ["make token"]
     _, none = await auditor.ask(f"/audit?person={person}&at_until=2020-01-01T00:00:00Z")
+    assert none["items"] == []
+    _, page = await auditor.ask(f"/audit?person={person}&purpose=Archiefbeheer&case_number=2026-0017")
+    assert {(each["purpose"], each["case_number"]) for each in page["items"]} <= {("Archiefbeheer", "2026-0017")}
+    _, none = await auditor.ask(f"/audit?person={person}&purpose=Iets%20anders")
     assert none["items"] == []
     assert (await auditor.ask("/audit?at_until=1784-01-01T00:00:00Z"))[1]["items"] == []
     status, _ = await auditor.ask("/audit?at_from=0001-01-01T00:00:00Z&at_until=9999-12-31T23:59:59%2B14:00")
