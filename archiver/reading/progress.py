@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archiver.db import Connection
+from archiver.db import UNHURRIED, Connection
 from archiver.ledger.claims import BRIDGE_STATE
 from archiver.reading.bridges import bridges
 
@@ -29,8 +29,6 @@ BELIEVE = """
     INSERT INTO reading_view (org, bridges) VALUES ($1, $2) ON CONFLICT (org) DO UPDATE SET bridges = excluded.bridges
 """
 
-LONG = 86_400.0  # seconds: all of an archive of years
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -48,8 +46,8 @@ async def progress(tx: Connection, org: int) -> Progress | None:
 
 async def begin(tx: Connection, org: int) -> int:
     """Have all of the view made anew; returns of how many records."""
-    await tx.execute(ALL_ANEW, org, timeout=LONG)
-    total = int(await tx.fetchval("SELECT count(*) FROM unread WHERE org = $1", org, timeout=LONG))
+    await tx.execute(ALL_ANEW, org, timeout=UNHURRIED)
+    total = int(await tx.fetchval("SELECT count(*) FROM unread WHERE org = $1", org, timeout=UNHURRIED))
     await tx.execute(BEGIN, org, total)
     return total
 
