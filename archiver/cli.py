@@ -116,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     )
     give.add_argument("--to", dest="end", type=_moment, help="until before this day or time")
     give.add_argument("--force", action="store_true", help="replace the file if it exists")
+    give.add_argument("--changes", action="store_true", help="jsonl: lines for what happened in the room too (kind: state)")
     give.add_argument("--language", choices=("nl", "en"), help="of the cover and the labels")
     return whole
 
@@ -595,7 +596,7 @@ async def export(settings: Settings, args: argparse.Namespace) -> int:
         transcript = Transcript(
             pool=pool, vault=vault, files=FileStore(settings.files), room=room, organisation=settings.organisation.name,
             made_at=datetime.now(UTC), made_by=actor(), language=args.language or settings.organisation.language,
-            start=args.start, end=args.end, bridged=bridged,
+            start=args.start, end=args.end, changes=args.changes, bridged=bridged,
             progress=lambda done: _progress(f"{done} of {room.messages} messages"),
         )  # fmt: skip
         await audited(transcript, exporter.name)

@@ -128,7 +128,7 @@ async def run(settings: Bridge, stop: asyncio.Event) -> None:
                 log.info("The bridge is ready: webhook on http://%s", place)
                 arrives = office.gate.inward(heard_in(arriving.carry, cloud.read, holding))
                 gives_up = heard_after(arriving.not_carried, cloud.read, holding)
-                sends = office.gate.outward(departing.carry, departing.waits)
+                sends = office.gate.outward(overlooked.in_turn(departing.carry), departing.waits)
                 tasks.create_task(relay.run(INBOX, arrives, gives_up, stop))
                 tasks.create_task(relay.run(OUTBOX, sends, departing.not_sent, stop))
                 beside = relay.forget(stop), files.ahead(stop), overlooked.run(stop), late.run(arriving.fill, stop)

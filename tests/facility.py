@@ -147,8 +147,7 @@ class Facility:
         out = self.folder / f"{secrets.token_hex(4)}.jsonl"
         done = await self.run("export", room, "--format", "jsonl", "--out", str(out))
         assert done.returncode == 0, done.stderr
-        told = [json.loads(line) for line in out.read_text().splitlines()]
-        return [line for line in told if line["kind"] != "state"]
+        return [json.loads(line) for line in out.read_text().splitlines()]
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""JSON Lines for machines: a line per message, and per change in the room (`kind` is `state`) in its place between them."""
+"""JSON Lines for machines: a line per message and, where asked for, per change in the room (`kind` is `state`) in its place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Jsonl:
         language = Language(transcript.language)
         async for entry in transcript:
             if isinstance(entry, Happening):
-                out.write(json.dumps(change(entry, language), ensure_ascii=True) + "\n")
+                if transcript.changes:
+                    out.write(json.dumps(change(entry, language), ensure_ascii=True) + "\n")
                 continue
             # Escapes, not letters: what a message may not contain as UTF-8 survives as it was.
             out.write(json.dumps(line(entry, portal), ensure_ascii=True) + "\n")

@@ -41,6 +41,7 @@ class Transcript:
     start: datetime | None = None
     end: datetime | None = None
     progress: Callable[[int], None] = lambda _: None
+    changes: bool = False  # whether formats for machines have what happened in the room too
     bridged: Bridged = field(default_factory=Bridged)  # what there is to say beside the messages of a portal
 
     async def __aiter__(self) -> AsyncIterator[Row]:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from archiver.db import Connection
 from archiver.ledger.canonical import JsonObject
+from archiver.ledger.record import COLUMNS, Record, unseal
+from archiver.ledger.sealing import Vault
+from archiver.reading.bridges import bridges
 from archiver.reading.interruption import Interruption
-from archiver.reading.portal import digits
-from archiver.reading.rooms import Room
+from archiver.reading.portal import Portal, digits, portal
+from archiver.reading.rooms import BRIDGE, Room
+
+CARRIED = """
+    SELECT room_id, official, messages, CASE WHEN messages > 0 THEN last_at END AS last_at FROM conversation
+    WHERE org = $1 AND network <> 'matrix'
+"""
+CALLED = f"""
+    SELECT {COLUMNS} FROM unnest($2::text[]) AS wanted (about),
+           LATERAL (SELECT room_id AS room FROM conversation WHERE org = $1 AND official = about
+                    ORDER BY last_at DESC, room_id LIMIT 1) AS latest,
+           LATERAL (SELECT * FROM record WHERE org = $1 AND room_id = room AND type = 'm.room.member' AND state_key = about
+                    ORDER BY depth DESC, event_id LIMIT 1) AS record
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +57,49 @@ class Channel:
         }  # fmt: skip
 
 
-def channels(rooms: Iterable[Room], interruptions: Iterable[Interruption]) -> list[Channel]:
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What counts of a conversation that a bridge carries."""
+
+    portal: Portal | None
+    messages: int
+    last_at: datetime | None
+
+
+async def carried(tx: Connection, vault: Vault) -> list[Carried]:
+    """The conversations that bridges carry; of what is sealed, only their bridge's word is opened."""
+    rows = await tx.fetch(CARRIED, vault.org)
+    state: dict[str, list[Record]] = defaultdict(list)
+    for record in await unseal(tx, vault, await tx.fetch(BRIDGE, vault.org, [row["room_id"] for row in rows])):
+        state[record.room_id].append(record)
+    believed = await bridges(tx, vault.org)
+    found = []
+    for row in rows:
+        told = portal(state[row["room_id"]], [], believed)
+        if told is not None:
+            found.append(Carried(replace(told, official=row["official"]), row["messages"], row["last_at"]))
+    return found
+
+
+async def names(tx: Connection, vault: Vault, officials: Iterable[str]) -> dict[str, str]:
+    """What these accounts were last called in a conversation that a bridge carries."""
+    rows = await tx.fetch(CALLED, vault.org, sorted(officials))
+    told = {record.state_key: record.content.get("displayname") for record in await unseal(tx, vault, rows)}
+    return {user: name for user, name in told.items() if user and isinstance(name, str) and name}
+
+
+def channels(rooms: Iterable[Carried | Room], interruptions: Iterable[Interruption]) -> list[Channel]:
     """Every number that a bridge names, in a portal or in an interruption; those that are not covered now first."""
     found: dict[tuple[str, str, str], Channel] = {}
     for room in rooms:
-        portal = room.portal
-        if portal is None:
+        of = room.portal
+        if of is None:
             continue
-        key = portal.told_by, portal.network, digits(portal.receiver) or portal.official or ""
-        known = found.get(key) or Channel(portal.network, portal.network_name, portal.receiver, (), portal.told_by)
+        key = of.told_by, of.network, digits(of.receiver) or of.official or ""
+        known = found.get(key) or Channel(of.network, of.network_name, of.receiver, (), of.told_by)
         found[key] = replace(
             known,
-            officials=tuple(sorted({*known.officials, *([portal.official] if portal.official else [])})),
+            officials=tuple(sorted({*known.officials, *([of.official] if of.official else [])})),
             rooms=known.rooms + 1,
             messages=known.messages + room.messages,
             last_at=max((at for at in (known.last_at, room.last_at) if at), default=None),

@@ -14,9 +14,9 @@ from archiver.ledger.record import COLUMNS, Record, unseal
 from archiver.ledger.sealing import Vault
 from archiver.reading.bridges import Bridges
 from archiver.reading.bridges import bridges as find_bridges
-from archiver.reading.membership import limited, refresh
+from archiver.reading.membership import FIRST_SEEN, LAST_SEEN, SEEN_MESSAGES, limited, refresh
 from archiver.reading.portal import Portal, portal
-from archiver.reading.rooms import BRIDGE, STATE, invited, named
+from archiver.reading.rooms import BRIDGE, COUNTED, STATE, invited, named
 
 NEVER = datetime(1, 1, 1, tzinfo=UTC)  # what stands for no message in `conversation`
 MISSING = "gap.state <> 'filled' AND gap.cause IS DISTINCT FROM 'not-visible'"
@@ -35,21 +35,16 @@ STATES: dict[str, str] = {
 SORTS: dict[str, tuple[str, bool]] = {
     "latest": ("c.last_at", True), "earliest": ("c.first_at", False), "largest": ("c.messages", True),
 }  # fmt: skip
-COUNTED = 1_000  # of an official's messages in one conversation, in the list
 ALL = "SELECT * FROM conversation"
 # An official's conversations, and of each only what they could see: counted as they ask, up to a limit.
 OWN = f"""
     SELECT c.org, c.room_id, c.network, c.official, told.messages, told.unreadable, told.deleted, told.pruned,
-           coalesce((SELECT sent_at FROM message WHERE message.org = c.org AND message.room_id = c.room_id
-                     ORDER BY sent_at, depth, event_id LIMIT 1), '0001-01-01 00:00:00+00') AS first_at,
-           coalesce((SELECT sent_at FROM message WHERE message.org = c.org AND message.room_id = c.room_id
-                     ORDER BY sent_at DESC, depth DESC, event_id DESC LIMIT 1), '0001-01-01 00:00:00+00') AS last_at
+           coalesce(({FIRST_SEEN.format(org="c.org", room="c.room_id")}), '0001-01-01 00:00:00+00') AS first_at,
+           coalesce(({LAST_SEEN.format(org="c.org", room="c.room_id")}), '0001-01-01 00:00:00+00') AS last_at
     FROM (SELECT DISTINCT org, room_id FROM membership) AS mine JOIN conversation AS c USING (org, room_id),
-         LATERAL (SELECT count(*) AS messages, count(unreadable) AS unreadable, count(deleted_at) AS deleted,
+         LATERAL (SELECT count(*) AS messages, count(unreadable) AS unreadable, count(*) FILTER (WHERE deleted) AS deleted,
                          count(*) FILTER (WHERE pruned) AS pruned
-                  FROM (SELECT unreadable, deleted_at, pruned FROM message
-                        WHERE message.org = c.org AND message.room_id = c.room_id
-                        ORDER BY sent_at DESC, depth DESC, event_id DESC LIMIT {COUNTED + 1}) AS newest) AS told
+                  FROM ({SEEN_MESSAGES.format(org="c.org", room="c.room_id", most=COUNTED + 1)}) AS newest) AS told
 """  # noqa: S608 - constants only
 CHOSEN = "FROM ({source}) AS c JOIN room ON room.org = c.org AND room.room_id = c.room_id WHERE {conditions}"
 PAGE = f"""
@@ -84,6 +79,11 @@ TOLD = """
     SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])
     ON CONFLICT (org, room_id) DO UPDATE SET network = excluded.network, official = excluded.official
 """
+# The bridge that said so is not believed any more.
+NOT_BRIDGED = """
+    UPDATE conversation SET network = 'matrix', official = NULL
+    WHERE org = $1 AND room_id = ANY($2) AND (network <> 'matrix' OR official IS NOT NULL)
+"""
 TELLING = BRIDGE_STATE | {"m.room.member", "io.element.functional_members"}
 
 
@@ -97,6 +97,7 @@ class Choice:
     end: datetime | None = None  # to before this one
     state: str | None = None  # of STATES
     sort: str = "latest"  # of SORTS
+    rooms: tuple[str, ...] | None = None  # no others than these
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,7 @@ async def keep(tx: Connection, vault: Vault, records: Sequence[Record], bridges:
         return
     rows = await tx.fetch(BRIDGED, vault.org, list(BRIDGE_STATE), about)
     bridged = sorted({row["room_id"] for row in rows if row["sender"] in bridges})
+    await tx.execute(NOT_BRIDGED, vault.org, sorted({row["room_id"] for row in rows}.difference(bridged)))
     if not bridged:
         return
     state: dict[str, list[Record]] = defaultdict(list)
@@ -210,6 +212,8 @@ def _conditions(choice: Choice, values: list[Any]) -> list[str]:
         return f"${len(values)}"
 
     conditions = ["c.org = $1"]
+    if choice.rooms is not None:
+        conditions.append(f"c.room_id = ANY({value(list(choice.rooms))})")
     if choice.network:
         conditions.append(f"c.network = {value(choice.network)}")
     if choice.official:

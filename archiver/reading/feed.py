@@ -8,6 +8,7 @@ from typing import Any
 
 from archiver.db import Connection
 from archiver.ledger.sealing import Vault
+from archiver.reading.membership import bounds, limited
 from archiver.reading.rooms import Room
 from archiver.reading.timeline import Cursor, Entry, Names, rows
 
@@ -27,6 +28,9 @@ ONE = "SELECT event_id, sent_at, depth, true AS said FROM message WHERE org = $1
 async def before(tx: Connection, vault: Vault, room: Room, place: Cursor | None, size: int) -> tuple[list[Entry], Cursor | None]:
     """The last `size` messages before a place, the newest first, and the place to go on from (None at the beginning)."""
     place = place or LATEST
+    if await limited(tx):  # not past a million messages of after they left
+        _, end = await bounds(tx, vault.org, [room.room_id])
+        place = place if place.sent_at < end else Cursor(end, 0, "")
     page = await tx.fetch(BEFORE, vault.org, room.room_id, place.sent_at, place.depth, place.event_id, size)
     more = Cursor(page[-1]["sent_at"], page[-1]["depth"], page[-1]["event_id"]) if len(page) == size else None
     return await _entries(tx, vault, room, page), more

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from archiver.db import Connection, Pool, as_organisation, tenant_tx
 from archiver.ledger.record import COLUMNS, Record, unseal
@@ -27,6 +27,31 @@ ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('griffier member|
 # From here on the transaction has fewer rights (migration 13); it can't go back to more.
 AS_OFFICIAL = "SET LOCAL ROLE griffier_official"
 LIMITED = "SELECT current_user = 'griffier_official'"
+# What they could see of a room, the newest first and no more than `most`: each period is a stretch of the index, so that what was
+# said before they came and after they left is not even looked at. A deletion that came after they left is none.
+SEEN_MESSAGES = """
+    SELECT seen.* FROM membership AS m, LATERAL (
+        SELECT sender, sent_at, unreadable, pruned,
+               deleted_at IS NOT NULL AND EXISTS (
+                   SELECT FROM membership AS p WHERE p.org = message.org AND p.room_id = message.room_id
+                   AND message.deleted_at BETWEEN p.from_at AND p.until_at) AS deleted
+        FROM message
+        WHERE message.org = m.org AND message.room_id = m.room_id AND message.sent_at BETWEEN m.from_at AND m.until_at
+          AND message.depth BETWEEN m.from_depth AND m.until_depth
+        ORDER BY message.sent_at DESC, message.depth DESC, message.event_id DESC LIMIT {most}) AS seen
+    WHERE m.org = {org} AND m.room_id = {room} ORDER BY seen.sent_at DESC LIMIT {most}
+"""
+FIRST_SEEN, LAST_SEEN = (
+    f"""
+    SELECT {of_all}(seen.sent_at) FROM membership AS m, LATERAL (
+        SELECT sent_at FROM message
+        WHERE message.org = m.org AND message.room_id = m.room_id AND message.sent_at BETWEEN m.from_at AND m.until_at
+        ORDER BY message.sent_at {way}, message.depth {way}, message.event_id {way} LIMIT 1) AS seen
+    WHERE m.org = {{org}} AND m.room_id = {{room}}
+    """  # noqa: S608 - constants only
+    for of_all, way in (("min", "ASC"), ("max", "DESC"))
+)
+BOUNDS = "SELECT min(from_at) AS first, max(until_at) AS last FROM membership WHERE org = $1 AND room_id = ANY($2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +110,12 @@ async def reader_tx(pool: Pool, vault: Vault, user_id: str) -> AsyncIterator[Con
         await connection.execute("SELECT set_config('griffier.reader', $1, true)", user_id)
         await connection.execute(AS_OFFICIAL)
         yield connection
+
+
+async def bounds(tx: Connection, org: int, rooms: Sequence[str]) -> tuple[datetime, datetime]:
+    """Between which moments lies all that this official could see of these rooms: from, and to before."""
+    [row] = await tx.fetch(BOUNDS, org, rooms)
+    return (row["first"], row["last"] + timedelta(microseconds=1)) if row["first"] else (STILL_AT, STILL_AT)
 
 
 async def limited(tx: Connection) -> bool:

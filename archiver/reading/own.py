@@ -10,27 +10,33 @@ from archiver.db import Connection
 from archiver.ledger.sealing import Vault
 from archiver.reading.channels import Channel, channels
 from archiver.reading.interruption import interruptions
-from archiver.reading.membership import STILL_AT, Period
+from archiver.reading.membership import SEEN_MESSAGES, STILL_AT, Period
 from archiver.reading.rooms import rooms
 
 MONTHS_SHOWN = 36
 LOOKS_SHOWN = 100
 SEARCHES_READ = 5_000  # the newest searches of everybody, among which those are looked for that showed something of theirs
-# Room by room, so that each is counted along its own index; row-level security leaves what they could see.
+COUNTED, COUNTED_IN_EACH = 50_000, 1_000  # messages in all their conversations together, and at least in each
+FILES_COUNTED = 10_000
+# So many of the newest of each conversation, and back to the moment to which all of them are counted.
 MONTHS = f"""
-    SELECT month, sum(messages)::bigint AS messages, sum(mine)::bigint AS mine
-    FROM (SELECT DISTINCT room_id FROM membership WHERE org = $1) AS of_them,
-         LATERAL (SELECT date_trunc('month', sent_at AT TIME ZONE 'Europe/Amsterdam')::date AS month, count(*) AS messages,
-                         count(*) FILTER (WHERE sender = $2) AS mine
-                  FROM message WHERE message.org = $1 AND message.room_id = of_them.room_id GROUP BY 1) AS counted
-    GROUP BY month ORDER BY month DESC LIMIT {MONTHS_SHOWN}
+    WITH seen AS MATERIALIZED (
+        SELECT mine.room_id, newest.sender, newest.sent_at
+        FROM (SELECT DISTINCT org, room_id FROM membership WHERE org = $1) AS mine,
+             LATERAL ({SEEN_MESSAGES.format(org="mine.org", room="mine.room_id", most="$3::bigint")}) AS newest),
+    stopped AS (
+        SELECT max(at) AS at FROM (SELECT min(sent_at) AS at FROM seen GROUP BY room_id HAVING count(*) >= $3) AS of_each)
+    SELECT date_trunc('month', sent_at AT TIME ZONE 'Europe/Amsterdam')::date AS month, count(*) AS messages,
+           count(*) FILTER (WHERE sender = $2) AS mine, stopped.at AS since
+    FROM seen, stopped WHERE stopped.at IS NULL OR sent_at >= stopped.at
+    GROUP BY month, stopped.at ORDER BY month DESC LIMIT {MONTHS_SHOWN}
+"""  # noqa: S608 - constants only
+FILES = f"""
+    SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS bytes FROM (
+        SELECT media.size FROM (SELECT DISTINCT room_id FROM membership WHERE org = $1) AS of_them
+        JOIN media ON media.org = $1 AND media.room_id = of_them.room_id
+        WHERE part = 'file' AND state = 'stored' LIMIT {FILES_COUNTED + 1}) AS stored
 """  # noqa: S608 - a constant only
-FILES = """
-    SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS bytes
-    FROM (SELECT DISTINCT room_id FROM membership WHERE org = $1) AS of_them
-    JOIN media ON media.org = $1 AND media.room_id = of_them.room_id
-    WHERE part = 'file' AND state = 'stored'
-"""
 PERIODS = """
     SELECT room_id, from_depth, from_at, until_depth, until_at FROM membership WHERE org = $1 ORDER BY room_id, from_at
 """
@@ -90,7 +96,9 @@ class Own:
     """Of one official."""
 
     months: tuple[Month, ...]
+    since: datetime | None  # from when on the messages are counted; None: from the first
     files: int
+    more_files: bool  # there are more than `files`, which is where counting stopped
     file_bytes: int
     periods: dict[str, tuple[Period, ...]]  # by room, in which they were
     devices: tuple[OwnDevice, ...]
@@ -105,10 +113,14 @@ async def own(tx: Connection, vault: Vault, user_id: str) -> Own:
     files = await tx.fetchrow(FILES, vault.org)
     carried = [row["room_id"] for row in await tx.fetch(CARRIED, vault.org, user_id)]
     told = await interruptions(tx, vault.org)
+    most = max(COUNTED // max(len(periods), 1), COUNTED_IN_EACH)
+    months = await tx.fetch(MONTHS, vault.org, user_id, most + 1)
     found = channels(await rooms(tx, vault, carried) if carried else [], [each for each in told if each.official == user_id])
     return Own(
-        months=tuple(Month(row["month"], row["messages"], row["mine"]) for row in await tx.fetch(MONTHS, vault.org, user_id)),
-        files=files["files"],
+        months=tuple(Month(row["month"], row["messages"], row["mine"]) for row in months),
+        since=months[0]["since"] if months else None,
+        files=min(files["files"], FILES_COUNTED),
+        more_files=files["files"] > FILES_COUNTED,
         file_bytes=files["bytes"],
         periods={room: tuple(of_room) for room, of_room in periods.items()},
         devices=tuple(OwnDevice(**row) for row in await tx.fetch(DEVICES, vault.org, user_id)),

@@ -14,6 +14,7 @@ from archiver.ledger.sealing import Vault
 from archiver.reading import reports
 from archiver.reading.facts import facts
 from archiver.reading.message import Message, compose, is_message
+from archiver.reading.progress import again_if_others_are_believed, begin, went_on
 from archiver.reading.words import BlindIndex
 from archiver.stopping import pause
 
@@ -28,11 +29,11 @@ FETCHING = "SELECT EXISTS (SELECT FROM stretch WHERE org = $1 AND failed IS NULL
 LOCK = "hashtextextended('griffier view|' || $1::integer, 0)"
 TRY_LOCK = f"SELECT pg_try_advisory_xact_lock({LOCK})"
 WAIT_LOCK = f"SELECT pg_advisory_xact_lock({LOCK})"
-# Taken out in the transaction that writes the rows: a crash puts them back.
+# Taken out in the transaction that writes the rows: a crash puts them back. What people say now goes before what is made anew.
 TAKE = f"""
     DELETE FROM unread WHERE (org, room_id, event_id) IN (
-        SELECT org, room_id, event_id FROM unread LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
-    RETURNING room_id, event_id
+        SELECT org, room_id, event_id FROM unread WHERE org = $1 ORDER BY late LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
+    RETURNING room_id, event_id, late
 """  # noqa: S608 - a constant only
 # Each record is looked up by its key: left to itself, the planner reads all of a young archive for each batch.
 BY_ID = f"""
@@ -56,6 +57,7 @@ SAVE = """
         thread = excluded.thread, deleted_at = excluded.deleted_at, deleted_by = excluded.deleted_by, pruned = excluded.pruned,
         unreadable = excluded.unreadable, words = excluded.words, facts = excluded.facts, sequence = excluded.sequence
 """
+FORGET_NETWORKS = "UPDATE conversation SET network = 'matrix', official = NULL WHERE org = $1 AND network <> 'matrix'"
 REMOVE = "DELETE FROM message WHERE org = $1 AND (room_id, event_id) IN (SELECT * FROM unnest($2::text[], $3::text[]))"
 
 Ref = tuple[str, str]
@@ -92,7 +94,10 @@ async def project_batch(tx: Connection, vault: Vault, index: BlindIndex) -> int 
     """Bring the messages of the next records up to date; return how many records were taken: None if another is at it."""
     if not await tx.fetchval(TRY_LOCK, vault.org):
         return None
-    taken = {(row["room_id"], row["event_id"]) for row in await tx.fetch(TAKE)}
+    await again_if_others_are_believed(tx, vault.org)
+    rows = await tx.fetch(TAKE, vault.org)
+    await went_on(tx, vault.org, sum(row["late"] for row in rows), last=len(rows) < BATCH)
+    taken = {(row["room_id"], row["event_id"]) for row in rows}
     if not taken:
         return 0
     changed = await fetch(tx, vault, taken)
@@ -145,11 +150,8 @@ async def rebuild(pool: Pool, vault: Vault, progress: Callable[[int, int], None]
         await tx.execute(WAIT_LOCK, vault.org, timeout=UNHURRIED)
         for made in ("message", *reports.TABLES):
             await tx.execute(f"DELETE FROM {made} WHERE org = $1", vault.org, timeout=UNHURRIED)  # noqa: S608 - constants only
-        await tx.execute(
-            "INSERT INTO unread (org, room_id, event_id) SELECT org, room_id, event_id FROM record ON CONFLICT DO NOTHING",
-            timeout=UNHURRIED,
-        )
-        total = await tx.fetchval("SELECT count(*) FROM unread", timeout=UNHURRIED)
+        await tx.execute(FORGET_NETWORKS, vault.org, timeout=UNHURRIED)
+        total = await begin(tx, vault.org)
     done = 0
     while True:
         async with tenant_tx(pool, vault.org) as tx:

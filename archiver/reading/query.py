@@ -107,13 +107,14 @@ def tsquery(query: Query, index: BlindIndex) -> str:
     return f"({operator.join(tsquery(part, index) for part in query.parts)})"
 
 
-def outline(query: Query, index: BlindIndex) -> str | None:
+def outline(query: Query, index: BlindIndex, *, only_wanted: bool = False) -> str | None:
     """A tsquery without phrases that holds wherever the query holds; None when that is everywhere.
 
     An index keeps no positions: what it finds for a phrase must be looked at row by row. So it is asked for the words of the
-    phrase, and the rows that it gives can be counted.
+    phrase, and the rows that it gives can be counted. `only_wanted`: for who sees less than the index knows: it is not asked
+    what does not occur, because what they may not see would then decide what they find.
     """
-    return _outline(query, index, wanted=True)
+    return _outline(_without_not(query) if only_wanted else query, index, wanted=True)
 
 
 def has_phrase(query: Query) -> bool:
@@ -123,6 +124,15 @@ def has_phrase(query: Query) -> bool:
     if isinstance(query, Not):
         return has_phrase(query.part)
     return any(has_phrase(part) for part in query.parts)
+
+
+def _without_not(query: Query) -> Query:
+    """The query in which anything may be where something must not be: ALL of nothing."""
+    if isinstance(query, Phrase):
+        return query
+    if isinstance(query, Not):
+        return All(())
+    return type(query)(tuple(_without_not(part) for part in query.parts))
 
 
 def _outline(query: Query, index: BlindIndex, *, wanted: bool) -> str | None:

@@ -14,7 +14,7 @@ from archiver.ledger.sealing import Vault
 from archiver.reading.bridges import Bridges
 from archiver.reading.bridges import bridges as find_bridges
 from archiver.reading.completeness import Completeness, completeness
-from archiver.reading.membership import limited
+from archiver.reading.membership import FIRST_SEEN, LAST_SEEN, SEEN_MESSAGES, limited
 from archiver.reading.portal import Portal, portal
 
 # Said in so many words, not `$2 IS NULL OR …`: a plan that must serve both would read all rooms for one.
@@ -43,12 +43,16 @@ COUNTS = f"""
     SELECT room_id, messages, first_at, last_at, unreadable, deleted, pruned FROM conversation
     WHERE org = $1 AND {ONLY} AND messages > 0
 """  # noqa: S608 - constants only
-# What an official may see is counted as they ask.
+COUNTED = 1_000  # of an official's messages in one conversation
+# What an official may see is counted as they ask, up to a limit.
 COUNTS_OF_OFFICIAL = f"""
-    SELECT room_id, count(*) AS messages, min(sent_at) AS first_at, max(sent_at) AS last_at,
-           count(*) FILTER (WHERE unreadable IS NOT NULL) AS unreadable,
-           count(*) FILTER (WHERE deleted_at IS NOT NULL) AS deleted, count(*) FILTER (WHERE pruned) AS pruned
-    FROM message WHERE org = $1 AND {ONLY} GROUP BY room_id
+    SELECT room_id, told.*, ({FIRST_SEEN.format(org="mine.org", room="mine.room_id")}) AS first_at,
+           ({LAST_SEEN.format(org="mine.org", room="mine.room_id")}) AS last_at
+    FROM (SELECT DISTINCT org, room_id FROM membership WHERE org = $1 AND {ONLY}) AS mine,
+         LATERAL (SELECT count(*) AS messages, count(unreadable) AS unreadable, count(*) FILTER (WHERE deleted) AS deleted,
+                         count(*) FILTER (WHERE pruned) AS pruned
+                  FROM ({SEEN_MESSAGES.format(org="mine.org", room="mine.room_id", most=COUNTED + 1)}) AS newest) AS told
+    WHERE told.messages > 0
 """  # noqa: S608 - constants only
 ROOMS = f"""
     SELECT room_id, version, encrypted, membership, notice_seen_at,
@@ -71,6 +75,7 @@ class Room:
     portal: Portal | None  # which conversation on another network it is, by the word of a believed bridge
     created_at: datetime | None
     messages: int
+    counted_all: bool  # whether `messages` is all of them, and not where counting stopped
     first_at: datetime | None
     last_at: datetime | None
     unreadable: int
@@ -104,14 +109,15 @@ async def rooms(tx: Connection, vault: Vault, only: str | Sequence[str] | None =
         state[record.room_id].append(record)
     believed = await find_bridges(tx, vault.org)
     earlier = await _earlier_names(tx, vault, state)
-    counts = {row["room_id"]: row for row in await found_by(COUNTS_OF_OFFICIAL if await limited(tx) else COUNTS)}
+    own = await limited(tx)
+    counts = {row["room_id"]: row for row in await found_by(COUNTS_OF_OFFICIAL if own else COUNTS)}
     seats = {row["user_id"] for row in await tx.fetch("SELECT user_id FROM seat WHERE org = $1", vault.org)}
     rows = await found_by(ROOMS)
     complete = await completeness(tx, vault.org, [row["room_id"] for row in rows], all_rooms=wanted is None)
     found = []
     for row in rows:
         room = row["room_id"]
-        found.append(_room(row, seats, state[room], earlier[room], counts.get(room), complete[room], believed))
+        found.append(_room(row, seats, state[room], earlier[room], counts.get(room), complete[room], believed, own=own))
     return sorted(found, key=lambda room: (room.last_at is not None, room.last_at), reverse=True)
 
 
@@ -159,6 +165,8 @@ def _room(
     counts: Any,
     known: Completeness,
     believed: Bridges,
+    *,
+    own: bool,
 ) -> Room:
     names: dict[str, str] = {}
     members, left = [], []
@@ -178,7 +186,8 @@ def _room(
         encrypted=row["encrypted"],
         portal=portal(state, [user for user in invited(state) if user not in seats], believed),
         created_at=next((record.sent_at for record in state if record.type == "m.room.create"), None),
-        messages=counts["messages"] if counts else 0,
+        messages=(min(counts["messages"], COUNTED) if own else counts["messages"]) if counts else 0,
+        counted_all=not (own and counts and counts["messages"] > COUNTED),
         first_at=counts["first_at"] if counts else None,
         last_at=counts["last_at"] if counts else None,
         unreadable=counts["unreadable"] if counts else 0,

@@ -9,16 +9,18 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 
 from archiver.db import Connection
 from archiver.ledger.sealing import Vault
 from archiver.reading.facts import has
+from archiver.reading.membership import bounds
 from archiver.reading.message import Message
 from archiver.reading.project import fetch, messages
 from archiver.reading.query import Query, read, sought, tsquery
 from archiver.reading.snippet import Piece, plain, snippet
-from archiver.reading.sweep import NEWEST, OLDEST, RELEVANCE, Filters, Match, Sweep, rooms_of
+from archiver.reading.sweep import MOMENT, NEWEST, OLDEST, RELEVANCE, Filters, Match, Sweep, rooms_of
 from archiver.reading.words import BlindIndex
 
 __all__ = ["COUNTED", "NEWEST", "OLDEST", "RELEVANCE", "Filters", "Found", "Hit", "Match", "search"]
@@ -62,6 +64,8 @@ class Found:
     more_than: bool = False  # there are more than `total`: counting stopped
     following: Match | None = None  # where the next page goes on; None: there is none
     reached: Match | None = None  # there was no time to look further than here
+    further: Match | None = None  # where to look for what is older: there was no time, or it is not among what was put in order
+    before: datetime | None = None  # what was put in order of relevance is the newest of what is older than this
 
     def shown(self) -> dict[str, list[str]]:
         """Room ids to the event ids found there: what the audit trail keeps of a search."""
@@ -92,41 +96,58 @@ async def search(
     asked = read(query, alone=filters.empty) if query.strip() or filters.empty else None
     order = NEWEST if order == RELEVANCE and asked is None else order
     if member is not None:
-        filters = replace(filters, rooms=await rooms_of(tx, vault.org, member, filters.rooms))
+        rooms = await rooms_of(tx, vault.org, member, filters.rooms)
+        first, last = await bounds(tx, vault.org, sorted(rooms))
+        start, end = max(filters.start or first, first), min(filters.end or last, last)
+        filters = replace(filters, rooms=rooms, start=start, end=end)
     sweep = Sweep(tx, vault.org, index, asked, filters, order, member=member is not None, until=time.monotonic() + PATIENCE)
     if member is not None:
         return await _as_seen(tx, vault, sweep, asked, after, limit)
     if order == RELEVANCE:
-        # Only what is at hand can be put in order of relevance: the newest thousand, or as many as there is time for.
-        best = sorted((await sweep.matches(None, COUNTED + 1, enough=limit + 1))[:COUNTED], key=Match.relevance)
-        page = [match for match in best if after is None or match.relevance() > after.relevance()]
-        more_than = sweep.total > COUNTED or not sweep.counted_all
-        total = None if after else len(best)
-        return await _page(tx, vault, index, asked, page, limit, total, more_than=more_than, reached=sweep.reached)
+        # Only what is at hand can be put in order of relevance: the newest thousand, and from there the thousand before.
+        newest = await sweep.matches(after.window if after else None, COUNTED + 1)
+        hits = await _hits(tx, vault, index, asked, (best := _Ranked(newest, COUNTED, after, sweep.reached, limit)).page)
+        return best.found(hits)
     page = await sweep.matches(after, limit + 1, count=None if after else COUNTED + 1)
     more_than = sweep.total > COUNTED or not sweep.counted_all
     total = None if after else min(sweep.total, COUNTED)
-    return await _page(tx, vault, index, asked, page, limit, total, more_than=more_than, reached=sweep.reached)
+    following = page[limit - 1] if len(page) > limit else None
+    reached = sweep.reached if following is None else None
+    return Found(await _hits(tx, vault, index, asked, page[:limit]), total, more_than, following, reached, reached)
 
 
-async def _page(
-    tx: Connection,
-    vault: Vault,
-    index: BlindIndex,
-    asked: Query | None,
-    found: Sequence[Match],
-    limit: int,
-    total: int | None,
-    *,
-    more_than: bool,
-    reached: Match | None,
-) -> Found:
-    page = found[:limit]
+class _Ranked:
+    """A page of the most relevant among the newest that there are: of `most` of them, all of before `after.window`."""
+
+    def __init__(self, newest: Sequence[Match], most: int, after: Match | None, reached: Match | None, limit: int) -> None:
+        self._after, self._reached = after, reached
+        self._window = after.window if after else None
+        among, self._end = newest[:most], newest[most - 1] if len(newest) > most else reached
+        self._counted = len(among)
+        left = sorted(among, key=Match.relevance)
+        if after and after.event_id:
+            left = [match for match in left if match.relevance() > after.relevance()]
+        self.page, self._more = left[:limit], len(left) > limit
+        # What comes in meanwhile is not put among them.
+        self._same = self._window or (Match("", "", among[0].sent_at + MOMENT) if among else None)
+
+    def found(self, hits: list[Hit]) -> Found:
+        end, later = self._end, bool(self._after and self._after.event_id)
+        return Found(
+            hits,
+            total=None if later else self._counted,
+            more_than=end is not None,
+            following=replace(self.page[-1], window=self._same) if self._more else None,
+            reached=self._reached,
+            further=Match("", "", end.sent_at, window=end) if end else None,
+            before=self._window.sent_at if self._window and not later else None,
+        )
+
+
+async def _hits(tx: Connection, vault: Vault, index: BlindIndex, asked: Query | None, page: Sequence[Match]) -> list[Hit]:
     composed = await _composed(tx, vault, page)
     wanted = frozenset(sought(asked)) if asked else frozenset()
-    hits = [Hit(message, match, snippet(message, wanted, index)) for match, message in composed]
-    following = page[-1] if len(found) > limit else None
-    return Found(hits, total, more_than, following, reached if following is None else None)
+    return [Hit(message, match, snippet(message, wanted, index)) for match, message in composed]
 
 
 async def _composed(tx: Connection, vault: Vault, found: Sequence[Match]) -> list[tuple[Match, Message]]:
@@ -141,7 +162,7 @@ async def _as_seen(tx: Connection, vault: Vault, sweep: Sweep, asked: Query | No
     by_rank = sweep.order == RELEVANCE
     needed = VERIFIED + 1 if by_rank or after is None else limit + 1
     seen: list[tuple[Match, Message]] = []
-    place, reached = None if by_rank else after, None
+    place, reached = (after.window if after and by_rank else after), None
     while len(seen) < max(needed, limit + 1):
         found = await sweep.matches(place, VERIFIED)
         seen += await _still(tx, sweep, asked, await _composed(tx, vault, found))
@@ -152,16 +173,20 @@ async def _as_seen(tx: Connection, vault: Vault, sweep: Sweep, asked: Query | No
         if time.monotonic() > sweep.until:
             reached = place
             break
-    counted = min(len(seen), VERIFIED)
-    more_than = len(seen) > VERIFIED
-    if by_rank:
-        seen = sorted(seen[:VERIFIED], key=lambda each: each[0].relevance())
-        seen = [each for each in seen if after is None or each[0].relevance() > after.relevance()]
-    page = seen[:limit]
     wanted = frozenset(sought(asked)) if asked else frozenset()
-    hits = [Hit(message, match, snippet(message, wanted, sweep.index)) for match, message in page]
-    following = page[-1][0] if len(seen) > limit else None
-    return Found(hits, None if after else counted, more_than, following, reached if following is None else None)
+
+    def hits(page: Sequence[Match]) -> list[Hit]:
+        return [Hit(composed[match.ref], match, snippet(composed[match.ref], wanted, sweep.index)) for match in page]
+
+    composed = {match.ref: message for match, message in seen}
+    matches = [match for match, _ in seen]
+    if by_rank:
+        best = _Ranked(matches, VERIFIED, after, reached, limit)
+        return best.found(hits(best.page))
+    following = matches[limit - 1] if len(matches) > limit else None
+    reached = reached if following is None else None
+    counted = None if after else min(len(seen), VERIFIED)
+    return Found(hits(matches[:limit]), counted, len(seen) > VERIFIED, following, reached, reached)
 
 
 async def _still(

@@ -81,6 +81,7 @@ class Match:
     event_id: str
     sent_at: datetime
     rank: float = 0.0
+    window: Match | None = None  # in order of relevance: what is put in order is older than this
 
     @property
     def ref(self) -> tuple[str, str]:
@@ -89,6 +90,11 @@ class Match:
     def relevance(self) -> tuple[float, float, str, str]:
         """The key by which the most relevant is first, and of equals the newest."""
         return -self.rank, -self.sent_at.timestamp(), self.event_id, self.room_id
+
+    def told(self) -> tuple[str, ...]:
+        """As a cursor carries it."""
+        place = self.room_id, self.event_id, self.sent_at.isoformat(), repr(self.rank)
+        return (*place, *self.window.told()[:3]) if self.window else place
 
 
 async def rooms_of(tx: Connection, org: int, member: str, among: frozenset[str] | None) -> frozenset[str]:
@@ -122,15 +128,12 @@ class Sweep:
         self._rooms = None if filters.rooms is None else sorted(filters.rooms)
         self._beside = None if few else self._rooms
         self._exact = tsquery(asked, index) if asked else None
-        self._loose = outline(asked, index) if asked else None
+        # Of who sees a part, what the index knows more must not decide: only words that occur are asked for, and what fits as
+        # they see it is looked at afterwards (archiver.reading.search).
+        self._loose = outline(asked, index, only_wanted=member) if asked else None
 
-    async def matches(
-        self, after: Match | None, limit: int, *, count: int | None = None, enough: int | None = None
-    ) -> list[Match]:
-        """The first `limit` matches after a place; with `count`, `total` is counted up to that.
-
-        Where that takes long, no more than `enough` of them (as many as there is time for), and the total as far as it came.
-        """
+    async def matches(self, after: Match | None, limit: int, *, count: int | None = None) -> list[Match]:
+        """The first `limit` matches after a place; with `count`, `total` is counted up to that, or as far as is soon done."""
         needed = max(limit, count or 0)
         found: list[Match] = []
         self.total, self.counted_all, self.reached = 0, True, None
@@ -142,7 +145,7 @@ class Sweep:
             low = max(low, after.sent_at)
         width, target = 0, needed * 5 // 4
         while low < high and self.total < needed:
-            if len(found) >= (enough or limit) and time.monotonic() - began > COUNTING:
+            if len(found) >= limit and time.monotonic() - began > COUNTING:
                 self.counted_all = False
                 break
             if time.monotonic() > self.until:
@@ -238,7 +241,7 @@ class Sweep:
         ranked, phrase = self.order == RELEVANCE and self._asked, self._asked and has_phrase(self._asked)
         statement = FIND.format(
             indexed=self._indexed("$3"),
-            exact=EXACT if phrase or (self._asked and not self._loose) else "true",
+            exact=EXACT if not self._member and (phrase or (self._asked and not self._loose)) else "true",
             rank=RANK if ranked else "0::real",
             beyond="<" if self._back else ">",
             way="DESC" if self._back else "ASC",

@@ -9,7 +9,7 @@ from typing import Any
 
 from archiver.db import Connection, Pool, tenant_tx
 from archiver.ledger.sealing import Vault
-from archiver.reading.membership import limited
+from archiver.reading.membership import bounds, limited
 from archiver.reading.rooms import Room
 from archiver.reading.timeline import Cursor, Entry, Names, Row, rows
 
@@ -142,7 +142,11 @@ async def _walk(
     end: datetime | None = None,
 ) -> list[Any]:
     """The places next to this one, the nearest first."""
-    seen = SEEN if await limited(tx) else ANYTHING
+    own = await limited(tx)
+    seen = SEEN if own else ANYTHING
+    if own:  # not past a million messages of after they left
+        first, last = await bounds(tx, vault.org, [room.room_id])
+        start, end = max(start or first, first), min(end or last, last)
     statement = WALK.format(sign="<" if back else ">", way="DESC" if back else "ASC", seen=seen)
     at = place.sent_at, place.depth, place.event_id
     found: list[Any] = await tx.fetch(statement, vault.org, room.room_id, *at, start or EARLIEST, end or LATEST, count)

@@ -126,7 +126,7 @@ ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/api/v1/rooms"): READING,
     ("GET", "/api/v1/rooms/{room_id}"): READING,
     ("GET", "/api/v1/rooms/{room_id}/messages"): READING,
-    ("GET", "/api/v1/rooms/{room_id}/changes"): READING,
+    ("GET", "/api/v1/rooms/{room_id}/changes"): READERS,  # what changed after they left is not an official's
     ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}"): READING,
     ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}/proof"): READING,
     ("GET", "/api/v1/rooms/{room_id}/messages/{event_id}/file"): READING,

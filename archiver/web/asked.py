@@ -92,19 +92,24 @@ def asked_of(query: Any) -> Asked:
 
 def token(match: Match) -> str:
     """A place among what was found, as a link carries it."""
-    value = [match.room_id, match.event_id, match.sent_at.isoformat(), match.rank]
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+    return base64.urlsafe_b64encode(json.dumps(match.told()).encode()).decode()
 
 
 def read_token(text: str | None) -> Match | None:
     """The place that a link names; one that was tampered with leads to the first page."""
     try:
-        room_id, event_id, sent_at, rank = parse(base64.urlsafe_b64decode(text or ""))
-        moment = datetime.fromisoformat(sent_at)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return Match(column(str(room_id)), column(str(event_id)), moment, float(rank)) if 1 < moment.year < 9999 else None
+        room_id, event_id, sent_at, rank, *window = parse(base64.urlsafe_b64decode(text or ""))
+        return _match(room_id, event_id, sent_at, rank, _match(*window) if window else None)
     except (HostileJson, ValueError, TypeError, OverflowError):
         return None
+
+
+def _match(room_id: object, event_id: object, sent_at: str, rank: str = "0", window: Match | None = None) -> Match:
+    moment = datetime.fromisoformat(sent_at)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not 1 < moment.year < 9999:
+        raise ValueError(sent_at)
+    return Match(column(str(room_id)), column(str(event_id)), moment, float(rank), window)
 
 
 def _text(value: object, limit: int) -> str:

@@ -18,6 +18,7 @@ from archiver.ledger.canonical import column
 from archiver.ledger.sealing import SealingError
 from archiver.ledger.stream import opened
 from archiver.reading import rooms as room_list
+from archiver.reading.conversations import Choice, conversations
 from archiver.web import jobs
 from archiver.web.access import reading
 from archiver.web.context import ARCHIVE, language
@@ -27,6 +28,8 @@ from archiver.web.render import render
 from archiver.web.workshop import Workshop, result_context, result_path
 
 routes = web.RouteTableDef()
+LISTED = 200  # conversations to choose from; any other is chosen on its own page
+NAMED = 3  # conversations that an export is called by
 WORKSHOP = web.AppKey("workshop", Workshop)
 
 
@@ -131,9 +134,14 @@ async def _page(
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         mine = await jobs.of(tx, archive.vault.org, request["actor"])
         await jobs.see(tx, archive.vault.org, request["actor"])
+    shown = [(job, _rooms(archive, job)) for job in mine]
+    before = [column(each) for each in chosen["rooms"][:MOST_ROOMS]]
+    named = tuple(dict.fromkeys([*before, *(each for _, of in shown for each in of[:NAMED])]))
     async with reading(request) as tx:
-        found = await room_list.rooms(tx, archive.vault)
-    names = {room.room_id: room.name for room in found}
+        latest = await conversations(tx, archive.vault, Choice(), None, LISTED)
+        others = await conversations(tx, archive.vault, Choice(rooms=named), None, len(named)) if named else None
+    names = {each.room_id: each.name for each in (*latest.headlines, *(others.headlines if others else ()))}
+    listed = dict.fromkeys([*(each for each in before if each in names), *(each.room_id for each in latest.headlines)])
     texts = {
         "none": say.gettext("Choose at least one conversation."),
         "many": say.ngettext("Choose at most %(num)d conversation.", "Choose at most %(num)d conversations.", MOST_ROOMS)
@@ -144,10 +152,10 @@ async def _page(
         "too_many": say.gettext("You have as many exports waiting as one person may. Wait until one is ready, or cancel one."),
     }
     told = {name: texts[kind] for name, kind in problems.items()}
-    shown = [(job, [names.get(room_id, room_id) for room_id in _rooms(archive, job)]) for job in mine]
     request["ended_jobs"] = (0, 0)
     return render(
-        request, "exports.html", status, rooms=found, chosen=chosen, problems=told, jobs=shown,
+        request, "exports.html", status, rooms=[(each, names[each]) for each in listed], more=latest.later is not None,
+        jobs=[(job, [names.get(each, each) for each in of]) for job, of in shown], chosen=chosen, problems=told,
         busy=any(job.open for job in mine), formats=list(EXPORTERS), file_name=file_name,
     )  # fmt: skip
 

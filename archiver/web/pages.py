@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-
 from aiohttp import web
 
 from archiver.db import tenant_tx
 from archiver.export.html import how
 from archiver.ledger.audit import note
-from archiver.ledger.sealing import SealingError
-from archiver.reading import rooms as room_list
-from archiver.reading.channels import channels
+from archiver.reading.channels import carried, channels, names
 from archiver.reading.interruption import interruptions
 from archiver.web.access import reading
 from archiver.web.chat import event_of, look, room_of
 from archiver.web.context import ARCHIVE, language
+from archiver.web.given import NotGiven, given
 from archiver.web.render import render
 
-log = logging.getLogger(__name__)
 routes = web.RouteTableDef()
 
-FILE = "SELECT address, scan FROM media WHERE org = $1 AND room_id = $2 AND event_id = $3 AND part = 'file' AND state = 'stored'"
 DESPITE = "infected"  # said in the address by who has read the warning
 
 
@@ -32,11 +27,9 @@ async def list_channels(request: web.Request) -> web.StreamResponse:
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
         await note(tx, archive.vault.org, request["actor"], "list channels")
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        rooms = await room_list.rooms(tx, archive.vault)
-        found = channels(rooms, await interruptions(tx, archive.vault.org))
-    officials = {official for channel in found for official in channel.officials}
-    names = {user: room.names[user] for room in rooms for user in officials & room.names.keys()}
-    return render(request, "channels.html", channels=found, names=names)
+        found = channels(await carried(tx, archive.vault), await interruptions(tx, archive.vault.org))
+        called = await names(tx, archive.vault, {official for channel in found for official in channel.officials})
+    return render(request, "channels.html", channels=found, names=called)
 
 
 @routes.get("/rooms/{room_id}/files/{event_id}")
@@ -49,21 +42,17 @@ async def file(request: web.Request) -> web.StreamResponse:
     event_id, despite = event_of(request), request.query.get("despite") == DESPITE
     await look(request, "file", room.room_id, event_id=event_id, despite=DESPITE if despite else None)
     async with reading(request) as tx:
-        kept = await tx.fetchrow(FILE, archive.vault.org, room.room_id, event_id)
-        if kept is None:
-            raise web.HTTPNotFound
-        if kept["scan"] == "waiting":
-            problem = language(request).gettext("This file is still being scanned for viruses")
-            return render(request, "problem.html", 409, problem=problem)
-        if kept["scan"] == "infected" and not despite:
-            return render(request, "infected.html", 403, download=request.rel_url.update_query(despite=DESPITE))
         try:
-            content = await archive.files.read(archive.vault, tx, room.room_id, kept["address"])
-        except SealingError as error:
-            log.warning("%s", error)
+            content, infected = await given(tx, archive, room.room_id, event_id, despite=despite)
+        except NotGiven as problem:
+            if problem.kind == "not-scanned":
+                told = language(request).gettext("This file is still being scanned for viruses")
+                return render(request, "problem.html", 409, problem=told)
+            if problem.kind == "infected":
+                return render(request, "infected.html", 403, download=request.rel_url.update_query(despite=DESPITE))
             raise web.HTTPNotFound from None
     asked = request.query.get("type", "")
-    inline = how(asked) != "file" and kept["scan"] != "infected"
+    inline = how(asked) != "file" and not infected
     return web.Response(
         body=content,
         content_type=asked.partition(";")[0] if inline else "application/octet-stream",

@@ -12,6 +12,7 @@ from archiver.reading import rooms as room_list
 from archiver.reading.around import around
 from archiver.reading.conversations import networks, officials
 from archiver.reading.message import Message
+from archiver.reading.progress import Progress, progress
 from archiver.reading.query import UnclearQuery
 from archiver.reading.scope import NotKnown, scope
 from archiver.reading.search import Found, search
@@ -36,7 +37,8 @@ class Page:
     beside: tuple[Message | None, Message | None] | None  # of the hit that was asked for
     opened: str  # the id of that hit
     following: str  # the address of the next page, or empty
-    further: str  # the address to look further back from where time was up, or empty
+    further: str  # the address to look further from where time was up, or for what is older than what was put in order; or empty
+    progress: Progress | None  # while not all can be found yet
 
     @property
     def messages(self) -> list[Message]:
@@ -89,7 +91,8 @@ async def _page(tx: Connection, request: web.Request, asked: Asked) -> Page:
         beside=beside,
         opened=opened if hit else "",
         following=asked.address(after=token(found.following)) if found.following else "",
-        further=asked.address(after=token(found.reached)) if found.reached else "",
+        progress=await progress(tx, vault.org),
+        further=asked.address(after=token(found.further)) if found.further else "",
     )
 
 

@@ -2,7 +2,8 @@
 
 Synapse notes that it has dealt with an event before what it tells us of it is stored: when it ends in between, or its database
 fails just then, it tells us nothing of that event, ever (1.163, ApplicationServicesHandler and _TransactionController). So the
-rooms themselves are looked into: those where people talk every minute or so, the others once an hour, and all after a start.
+rooms themselves are looked into: those where people talk every minute or so, the others once an hour, and all after a start; and
+before a message goes, what was said just before it, so that each goes in its turn.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import asyncpg
 from mautrix.api import Method, Path
 from mautrix.errors import MatrixConnectionError, MatrixRequestError
 
+from bridge import network
 from bridge.departing.departing import EVENTS
 from bridge.ghost import Account
+from bridge.network import Behind
+from bridge.relay.lanes import Work
 from bridge.relay.relay import Relay, column
 
 log = logging.getLogger(__name__)
@@ -33,6 +37,18 @@ LOOKED = """
     WHERE room_id = $1 AND (looked_at IS NULL OR looked_at < now() - interval '10 minutes')
 """
 UNKNOWN = "SELECT event_id FROM unnest($1::text[]) AS event_id EXCEPT SELECT event_id FROM outbox WHERE event_id = ANY($1)"
+# Whether somebody spoke for the number by then: what they said before is not to go because they do now.
+SPOKE = """
+    SELECT EXISTS (SELECT FROM assignment JOIN portal USING (number_id)
+                   WHERE room_id = $1 AND user_id = $2 AND valid_from <= to_timestamp($3::float8 / 1000))
+"""
+# What was said before a message and came into the outbox after it, or itself waits for what was said before it.
+BEHIND = f"""
+    SELECT event_id FROM outbox
+    WHERE event_id = ANY($1) AND state IN ('waiting', 'aside')
+      AND (problem = '{network.BEHIND}' OR id > (SELECT id FROM outbox WHERE event_id = $2))
+"""  # noqa: S608 - our own words
+JUST = 3600.0  # seconds before a message in which what was said is looked for when it goes
 LONGEST = 3600.0  # seconds between two looks into a room where nobody talks
 FRESH = 15.0  # seconds in which we are told in the ordinary way
 PAGE = 200
@@ -69,6 +85,16 @@ class Overlooked:
                 log.warning("Rooms can't be looked into now (%s); trying again.", type(error).__name__)
             await _stopped(stop, ROUND)
 
+    def in_turn(self, carry: Work) -> Work:
+        """Carry each event when what was said before it has gone; raises Behind while it has not."""
+
+        async def work(event: dict[str, Any]) -> str:
+            if event.get("type") in EVENTS and (first := await self._before(event)):
+                raise Behind(first)
+            return await carry(event)
+
+        return work
+
     async def look(self, room_id: str) -> int:
         """Put what is missing of a room in the outbox, in the room's order; returns how much that is.
 
@@ -90,18 +116,42 @@ class Overlooked:
             await self._pool.execute(LOOKED, room_id, place)
         return found
 
+    async def _before(self, event: dict[str, Any]) -> str:
+        """The last of what was said just before an event and has yet to go; empty when nothing has, or the server can't say."""
+        room_id, event_id = str(event["room_id"]), str(event["event_id"])
+        query = {"limit": "20", "filter": json.dumps({"types": sorted(EVENTS)})}
+        try:
+            answer = await self._bot.call(Method.GET, Path.v3.rooms[room_id].context[event_id], None, query)
+        except (MatrixRequestError, MatrixConnectionError) as error:
+            log.warning("What was said before in %s can't be seen now: %s", room_id, type(error).__name__)
+            return ""
+        since = _sent(event) - JUST * 1000
+        told = [before for before in answer.get("events_before", [])[::-1] if not _deleted(before) and _sent(before) >= since]
+        if not told:
+            return ""
+        await self._missing(room_id, told, time.time() * 1000)
+        ids = [column(str(before.get("event_id"))) for before in told]
+        waiting = {row["event_id"] for row in await self._pool.fetch(BEHIND, ids, column(event_id))}
+        return next((known for known in reversed(ids) if known in waiting), "")
+
     async def _missing(self, room_id: str, said: list[dict[str, Any]], until: float) -> int:
         known = [column(str(event.get("event_id"))) for event in said]
         unknown = {row["event_id"] for row in await self._pool.fetch(UNKNOWN, known)}
         missing = [
             {"room_id": room_id} | event
             for event in said
-            if event.get("event_id") in unknown and _sent(event) <= until and await self._wanted({"room_id": room_id} | event)
+            if event.get("event_id") in unknown and _sent(event) <= until and await self._spoke(room_id, event)
         ]
         if missing:
             log.warning("%d event(s) in %s, of which the homeserver has told us nothing, go now.", len(missing), room_id)
             await self._relay.take_out(missing)
         return len(missing)
+
+    async def _spoke(self, room_id: str, event: dict[str, Any]) -> bool:
+        """Whether an event is to go: it is wanted now, and whoever said it spoke for the number then."""
+        if not await self._wanted({"room_id": room_id} | event):
+            return False
+        return bool(await self._pool.fetchval(SPOKE, room_id, column(str(event.get("sender"))), _sent(event)))
 
     def _stir(self, room_id: str) -> None:
         self._stirred[room_id] = time.monotonic()

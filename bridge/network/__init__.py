@@ -32,8 +32,19 @@ class NotUnderstood(ValueError):  # noqa: N818 - named for what it is
     """A message can't be carried over as it is; it is kept. The message says why, and holds nothing of the content."""
 
 
+BEHIND = "het wacht op wat ervoor is gezegd · it waits for what was said before it"
+
+
 class Held(Exception):  # noqa: N818 - named for what it is
     """A message is to wait until somebody lets it go on, however long that takes: it is never given up for it."""
+
+
+class Behind(Exception):  # noqa: N818 - named for what it is
+    """Something that was said before has not gone yet: a message waits beside its conversation until it has, however long."""
+
+    def __init__(self, awaits: str) -> None:
+        super().__init__(BEHIND)
+        self.awaits = awaits
 
 
 class NotYet(Exception):  # noqa: N818 - named for what it is

@@ -8,13 +8,14 @@ from typing import Literal
 import aiohttp
 from mautrix.errors import MatrixConnectionError, MatrixRequestError
 
-from bridge.network import Held, NetworkError, NotUnderstood, NotYet
+from bridge.network import Behind, Held, NetworkError, NotUnderstood, NotYet
 
 NOT_YET = 120.0  # seconds that a message waits for what it needs
 GIVE_UP = 48 * 3600.0  # seconds that a message waits for a network or a homeserver that is away
 TRIES_NETWORK = 20  # of a message that the network fails on: about an hour
 TRIES = 8  # of a message that nothing is known to be wrong with but that never succeeds: about a minute
 LONGEST = 300.0  # seconds between two attempts
+BEHIND_AGAIN = 5.0  # seconds until it is seen whether what was said before went, where nothing tells of it
 PROBE = 15.0  # seconds between two attempts at a side that is away
 
 Pause = Literal["", "number", "account", "all"]
@@ -36,7 +37,7 @@ class Setback:
 
 def cause(error: Exception) -> str:
     """What a message waits for: how long it does is counted for each apart."""
-    if isinstance(error, Held):
+    if isinstance(error, Held | Behind):
         return "held"
     if isinstance(error, NotYet):
         return "not-yet"
@@ -59,10 +60,8 @@ def setback(error: Exception, attempt: int, waited: float, chance: float, *, inw
         return Setback("kept")
     if isinstance(error, Held):
         return Setback("waiting", PROBE, counted=False)
-    if isinstance(error, NotYet):
-        if waited >= NOT_YET:
-            return Setback("kept", awaits=error.awaits)
-        return Setback("aside" if error.awaits else "waiting", min(counted, PROBE), awaits=error.awaits)
+    if isinstance(error, Behind | NotYet):
+        return _before_it(error, waited, counted)
     if isinstance(error, NetworkError):
         return _network(error, attempt, waited, max(error.after, probing), max(error.after, counted))
     if _away(error):
@@ -81,6 +80,14 @@ def telling(error: Exception, attempt: int, chance: float) -> Setback:
     if isinstance(error, MatrixRequestError) and error.http_status in (403, 404):
         return Setback("failed")
     return setback(error, attempt, 0, chance, inward=True)
+
+
+def _before_it(error: Behind | NotYet, waited: float, counted: float) -> Setback:
+    if isinstance(error, Behind):
+        return Setback("aside", BEHIND_AGAIN, counted=False, awaits=error.awaits)
+    if waited >= NOT_YET:
+        return Setback("kept", awaits=error.awaits)
+    return Setback("aside" if error.awaits else "waiting", min(counted, PROBE), awaits=error.awaits)
 
 
 def _network(error: NetworkError, attempt: int, waited: float, probing: float, counted: float) -> Setback:
@@ -104,7 +111,7 @@ def _away(error: Exception) -> bool:
 
 def reason(error: Exception) -> str:
     """What went wrong, in words that hold nothing of the message (promise 7): only our own errors speak for themselves."""
-    if isinstance(error, NetworkError | NotUnderstood | NotYet | Held):
+    if isinstance(error, NetworkError | NotUnderstood | NotYet | Held | Behind):
         return str(error)
     code = getattr(error, "errcode", None)
     return f"{type(error).__name__} {code}" if isinstance(code, str) else type(error).__name__

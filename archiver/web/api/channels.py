@@ -9,8 +9,7 @@ from pydantic import BaseModel, Field
 
 from archiver.db import tenant_tx
 from archiver.reading import interruption
-from archiver.reading import rooms as room_list
-from archiver.reading.channels import channels
+from archiver.reading.channels import carried, channels
 from archiver.web.api.operation import Request, look, operation
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Text
@@ -54,7 +53,7 @@ async def list_channels(request: web.Request, _: All) -> Channels:
     archive = request.app[ARCHIVE]
     await look(request, "list channels")
     async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        found = channels(await room_list.rooms(tx, archive.vault), await interruption.interruptions(tx, archive.vault.org))
+        found = channels(await carried(tx, archive.vault), await interruption.interruptions(tx, archive.vault.org))
     return Channels(
         items=[
             Channel(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
 
-from archiver.ledger.sealing import SealingError
 from archiver.web.api.operation import Request, look, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.rooms import room
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import EventId, RoomId
 from archiver.web.context import ARCHIVE
-from archiver.web.pages import FILE
-
-log = logging.getLogger(__name__)
+from archiver.web.given import NotGiven, given
 
 
 class Which(Request):
@@ -44,17 +40,9 @@ async def get_file(request: web.Request, asked: Which) -> web.Response:
     told = {"despite": asked.despite} if asked.despite else {}
     await look(request, "file", room_id=asked.room_id, event_id=asked.event_id, **told)
     async with room(request, asked.room_id) as (tx, found):
-        kept = await tx.fetchrow(FILE, archive.vault.org, found.room_id, asked.event_id)
-        if kept is None:
-            raise ApiProblem("not-found")
-        if kept["scan"] == "waiting":
-            raise ApiProblem("not-scanned")
-        if kept["scan"] == "infected" and asked.despite is None:
-            raise ApiProblem("infected")
         try:
-            content = await archive.files.read(archive.vault, tx, found.room_id, kept["address"])
-        except SealingError as error:
-            log.warning("%s", error)
-            raise ApiProblem("not-found") from None
+            content, _ = await given(tx, archive, found.room_id, asked.event_id, despite=asked.despite is not None)
+        except NotGiven as problem:
+            raise ApiProblem(problem.kind) from None
     headers = {"Content-Disposition": "attachment", "Content-Security-Policy": "default-src 'none'; sandbox"}
     return web.Response(body=content, content_type="application/octet-stream", headers=headers)

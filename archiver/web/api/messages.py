@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from archiver.export.jsonl import line
 from archiver.ledger.canonical import nearest
 from archiver.reading import feed
-from archiver.reading.project import fetch
+from archiver.reading.proof import proof
 from archiver.reading.timeline import Cursor as Place
 from archiver.reading.timeline import Entry
 from archiver.web.api import cursor
@@ -217,7 +217,7 @@ async def list_changes(request: web.Request, asked: After) -> Changes:
 
     In the archive's own order: a message comes when it is archived, and again when it is edited, deleted, reacted to, or can be
     read at last. Who asks again with `next` misses nothing, also of what was sent long ago and came late. After
-    `griffier rebuild` everything comes once more.
+    `griffier rebuild` everything comes once more. Not for officials: it would tell them what was done after they left.
     """
     archive, listing = request.app[ARCHIVE], f"changes {asked.room_id}"
     (after,) = cursor.read(archive.vault, listing, asked.cursor) if asked.cursor else (0,)
@@ -254,10 +254,10 @@ async def get_proof(request: web.Request, asked: OneMessage) -> Proof:
     archive = request.app[ARCHIVE]
     await look(request, "read", room_id=asked.room_id, event_id=asked.event_id, proof=1)
     async with room(request, asked.room_id) as (tx, _):
-        records = await fetch(tx, archive.vault, [(asked.room_id, asked.event_id)])
-    if not records:
+        found = await proof(tx, archive.vault, asked.room_id, asked.event_id)
+    if found is None:
         raise ApiProblem("not-found")
-    record = records[0]
+    record = found.record
     return Proof(
         room_id=record.room_id,
         event_id=record.event_id,

@@ -76,6 +76,7 @@ class Conversation(BaseModel):
     names: dict[Text, Text] = Field(description="Matrix id to the name that they have in the room.")
     created_at: datetime | None
     messages: int
+    more_than: bool = Field(description="There are more than `messages`: an official's own are counted to 1,000.")
     first_at: datetime | None
     last_at: datetime | None
     unreadable: int
@@ -180,6 +181,7 @@ def _conversation(room: Room) -> Conversation:
         names=room.names,
         created_at=room.created_at,
         messages=room.messages,
+        more_than=not room.counted_all,
         first_at=room.first_at,
         last_at=room.last_at,
         unreadable=room.unreadable,

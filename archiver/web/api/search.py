@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from archiver.export.catalogue import translations
 from archiver.reading import rooms as room_list
+from archiver.reading.progress import progress
 from archiver.reading.query import UnclearQuery
 from archiver.reading.scope import NotKnown, scope
 from archiver.reading.search import COUNTED, Match, search
@@ -37,12 +38,23 @@ class Hit(BaseModel):
     deleted: bool
 
 
+class Indexing(BaseModel):
+    """The search index is being made anew: what has not been done can't be found yet."""
+
+    searchable: int = Field(description="So many events have been done.")
+    total: int
+
+
 class Hits(Page):
     """A page of what was found."""
 
     total: int | None = Field(description="How many there are; counting stops at 1,000. Null on a later page.", ge=0, le=COUNTED)
     more_than: bool = Field(description="There are more than `total`.")
-    further: str | None = Field(description="There was no time to look further back: the cursor to do so with.")
+    further: str | None = Field(
+        description="The cursor to look further back with: there was no time to, or it is older than the newest 1,000 that were "
+        "put in order of relevance."
+    )
+    indexing: Indexing | None = Field(description="Null when all messages can be found.")
     items: list[Hit]
 
 
@@ -91,6 +103,7 @@ async def search_messages(request: web.Request, asked: Query) -> Hits:
             member = None if visitor.reads_everything else visitor.matrix_id
             query = asked.q.replace("\0", " ")
             found = await search(tx, vault, query, chosen, order=asked.order, after=after, limit=asked.limit, member=member)
+            left = await progress(tx, vault.org)
             shown = {hit.message.record.room_id for hit in found.hits}
             rooms = {room_id: room for room_id in shown for room in await room_list.rooms(tx, vault, room_id)}
             said_by = await authors(tx, vault, rooms, [hit.message for hit in found.hits])
@@ -111,13 +124,12 @@ async def search_messages(request: web.Request, asked: Query) -> Hits:
                 kind=hit.message.kind, snippet=hit.snippet, deleted=hit.message.deletion is not None,
             )
         )  # fmt: skip
-    onward, further = (
-        cursor.write(vault, listing, each.room_id, each.event_id, each.sent_at.isoformat(), repr(each.rank)) if each else None
-        for each in (found.following, found.reached)
-    )
-    return Hits(items=hits, total=found.total, more_than=found.more_than, next=onward, further=further)
+    onward, further = (cursor.write(vault, listing, *each.told()) if each else None for each in (found.following, found.further))
+    indexing = Indexing(searchable=left.done, total=left.total) if left else None
+    return Hits(items=hits, total=found.total, more_than=found.more_than, next=onward, further=further, indexing=indexing)
 
 
 def _place(parts: tuple[str, ...]) -> Match:
-    room_id, event_id, sent_at, rank = parts
-    return Match(room_id, event_id, moment_of(sent_at), float(rank))
+    room_id, event_id, sent_at, rank, *window = parts
+    newest = Match(window[0], window[1], moment_of(window[2])) if window else None
+    return Match(room_id, event_id, moment_of(sent_at), float(rank), newest)

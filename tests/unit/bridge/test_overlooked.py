@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import asyncpg
 import pytest
@@ -12,11 +14,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bridge.departing import overlooked
 from bridge.departing.overlooked import Overlooked
-from bridge.relay.relay import Relay
+from bridge.relay.relay import OUTBOX, Relay
 from bridge.sealing import Seal
 
 pytestmark = pytest.mark.postgres
-ROOM, MINISTER = "!kamer:x", "@minister:x"
+ROOM, MINISTER, NEWCOMER = "!kamer:x", "@minister:x", "@nieuw:x"
+SPEAKS = """
+    INSERT INTO assignment (number_id, user_id, role, valid_from, set_by)
+    VALUES ('1', $1, 'colleague', now() - make_interval(hours => $2), 'beheer')
+"""
 
 
 class Timeline:
@@ -33,6 +39,9 @@ class Timeline:
         return event_id
 
     async def call(self, method: Any, path: Any, body: Any, query: dict[str, str]) -> dict[str, Any]:
+        if "/context/" in str(path):
+            at = [event["event_id"] for event in self.events].index(unquote(str(path)).rpartition("/")[2])
+            return {"events_before": self.events[max(0, at - 10) : at][::-1]}
         start, limit = int(query.get("from", "0")), int(query["limit"])
         self.asked.append(start)
         chunk = self.events[start : start + limit]
@@ -40,13 +49,15 @@ class Timeline:
 
 
 async def wanted(event: dict[str, Any]) -> bool:
-    return event["sender"] == MINISTER
+    return event["sender"] in (MINISTER, NEWCOMER)
 
 
 @pytest.fixture
 async def scene(bridge_url):
     async with asyncpg.create_pool(bridge_url, min_size=1, max_size=2) as pool:
         await pool.execute("INSERT INTO portal (room_id, number_id, contact, encrypted) VALUES ($1, '1', '316', true)", ROOM)
+        for user, hours in ((MINISTER, 48), (NEWCOMER, 0)):
+            await pool.execute(SPEAKS, user, hours)
         relay, room = Relay(pool, Seal(AESGCM(bytes(32)))), Timeline()
         yield SimpleNamespace(pool=pool, relay=relay, room=room, looks=Overlooked(pool, room, relay, wanted, 60))
 
@@ -91,10 +102,52 @@ async def test_a_long_room_is_not_read_from_its_beginning_each_time(scene, monke
     assert (await outbox(scene))[-1] == late
 
 
+async def test_what_was_said_before_somebody_spoke_for_the_number_stays_where_it_is(scene):
+    scene.room.say(sender=NEWCOMER)
+    assert await scene.looks.look(ROOM) == 0
+    await scene.pool.execute("UPDATE assignment SET valid_from = now() - interval '2 minutes'")
+    assert await scene.looks.look(ROOM) == 1
+
+
+async def test_each_message_goes_in_its_turn_whatever_the_homeserver_forgot(scene):
+    told = [scene.room.say(ago=25 - number) for number in range(25)]
+    here = [event for event in scene.room.events if event["event_id"] in (told[5], told[23], told[24])]
+    await scene.relay.take_out([event | {"room_id": ROOM} for event in here])
+    went: list[str] = []
+
+    async def carry(event: dict[str, Any]) -> str:
+        went.append(event["event_id"])
+        await scene.relay.carried("1", f"wamid.{event['event_id']}", ROOM, event["event_id"])
+        return "done"
+
+    async def give_up(event: dict[str, Any], reason: str) -> None:
+        raise AssertionError(reason)
+
+    stop = asyncio.Event()
+    running = asyncio.create_task(scene.relay.run(OUTBOX, scene.looks.in_turn(carry), give_up, stop))
+    async with asyncio.timeout(60):
+        while len(went) < 25:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    stop.set()
+    await running
+    assert went == told
+
+
+async def test_what_waits_for_something_else_holds_up_nobody(scene):
+    first, second = scene.room.say(), scene.room.say()
+    await scene.relay.take_out([event | {"room_id": ROOM} for event in scene.room.events])
+    await scene.pool.execute("UPDATE outbox SET state = 'aside', awaits = '$x' WHERE event_id = $1", first)
+
+    async def carry(event: dict[str, Any]) -> str:
+        return str(event["event_id"])
+
+    assert await scene.looks.in_turn(carry)({"room_id": ROOM} | scene.room.events[1]) == second
+
+
 async def test_an_event_that_is_no_event_stops_nothing(scene):
     scene.room.events += [{"event_id": "$x", "type": "m.room.message", "sender": MINISTER, "origin_server_ts": "gisteren"}]
     said = scene.room.say()
-    assert await scene.looks.look(ROOM) == 2
+    assert await scene.looks.look(ROOM) == 1
     assert said in await outbox(scene)
 
 

@@ -11,12 +11,14 @@ from archiver.ledger import alarm
 from archiver.reading import bridged as beside
 from archiver.reading.channels import channels
 from archiver.reading.interruption import interruptions
-from archiver.reading.project import rebuild
+from archiver.reading.project import project_batch, rebuild
+from archiver.reading.words import BlindIndex
 from tests.unit.conftest import dump
 from tests.unit.reading.portals import (
     ADMIN,
     BEGAN,
     BOT,
+    BRIDGES,
     CHANNEL,
     CONTACT,
     LID,
@@ -542,3 +544,34 @@ async def test_whatever_a_bridge_writes_stops_nothing(portal, told):
     good = portal.say(text("buur"))
     await portal.keep()
     assert {event_id, good} <= set(await portal.lines())
+
+
+NETWORK = "SELECT network, official FROM conversation WHERE org = 1 AND room_id = $1"
+
+
+async def test_a_conversation_is_on_a_network_as_long_as_its_bridge_is_believed(archive, room):
+    portal = await Portal(archive, room).open(**{"nl.griffier.official": OFFICIAL})
+    portal.say(text("hallo"))
+    await portal.keep()
+    index, told = BlindIndex(archive.vault.search_key), []
+    for believed in (BRIDGES, (), ("@een_ander:x",), BRIDGES):
+        async with tenant_tx(archive.pool, 1) as tx:
+            await tx.execute("UPDATE seat SET bridges = $1 WHERE org = 1", list(believed))
+        async with tenant_tx(archive.pool, 1) as tx:
+            while await project_batch(tx, archive.vault, index):
+                pass
+            told.append(tuple(await tx.fetchrow(NETWORK, room)))
+    assert told == [("whatsapp", OFFICIAL), ("matrix", None), ("matrix", None), ("whatsapp", OFFICIAL)]
+
+
+async def test_a_rebuild_says_anew_of_which_network_a_conversation_is(archive, room):
+    plain = await Portal(archive, room).open(bridged=False)
+    await plain.keep()
+    portal = await Portal(archive, room + "2").open(**{"nl.griffier.official": OFFICIAL})
+    await portal.keep()
+    async with tenant_tx(archive.pool, 1) as tx:
+        await tx.execute("UPDATE conversation SET network = 'signal', official = '@oud:x' WHERE org = 1")
+    await rebuild(archive.pool, archive.vault, lambda done, total: None)
+    async with tenant_tx(archive.pool, 1) as tx:
+        assert tuple(await tx.fetchrow(NETWORK, room)) == ("matrix", None)
+        assert tuple(await tx.fetchrow(NETWORK, room + "2")) == ("whatsapp", OFFICIAL)

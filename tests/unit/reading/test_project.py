@@ -10,6 +10,7 @@ import pytest
 from archiver.db import connect, tenant_tx
 from archiver.ledger.record import append
 from archiver.reading import project as view
+from archiver.reading.progress import Progress, begin, progress
 from archiver.reading.project import project_batch, rebuild
 from archiver.reading.search import search
 from archiver.reading.words import BlindIndex
@@ -156,3 +157,24 @@ async def test_what_no_column_can_hold_does_not_stop_the_reading_view(archive, r
     await project(archive)
     async with tenant_tx(archive.pool, 1) as tx:
         assert len(await tx.fetch(VIEW, room)) == 2
+
+
+async def test_what_is_said_now_is_shown_before_what_is_made_anew(archive, room):
+    await project(archive)
+    arrivals = [archive.arrival({"msgtype": "m.text", "body": f"oud {n}"}, room, depth=n) for n in range(view.BATCH + 1)]
+    async with tenant_tx(archive.pool, 1) as tx:
+        await append(tx, archive.vault, arrivals)
+    await project(archive)
+    new = archive.arrival({"msgtype": "m.text", "body": "nieuw"}, room, depth=2_000)
+    async with tenant_tx(archive.pool, 1) as tx:
+        total = await begin(tx, 1)
+        assert (await progress(tx, 1)) == Progress(0, total)
+        await append(tx, archive.vault, [new])
+        await project_batch(tx, archive.vault, BlindIndex(archive.vault.search_key))
+        assert await tx.fetchval("SELECT true FROM message WHERE org = 1 AND event_id = $1", new.event_id)
+        assert (await progress(tx, 1)) == Progress(view.BATCH - 1, total)
+    async with tenant_tx(archive.pool, 2) as tx:
+        assert await progress(tx, 2) is None
+    await project(archive)
+    async with tenant_tx(archive.pool, 1) as tx:
+        assert await progress(tx, 1) is None

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp.test_utils import TestClient
 
+from archiver.ledger.sealing import Vault
 from tests.unit.reading.portals import BOT, CONTACT, NUMBER, OFFICIAL, Portal, source, text
 from tests.unit.reading.test_bridged import HOLE, TIMER, WEEK, interruption, status
 from tests.unit.web.signed_in import browsing
@@ -85,3 +86,25 @@ async def test_a_look_at_the_channels_is_in_the_audit_trail(client, archive):
     await client.get("/channels")
     async with archive.pool.acquire() as connection:
         assert await connection.fetchval("SELECT count(*) FROM audit WHERE action = 'list channels' AND actor = 'archivaris'")
+
+
+async def test_the_list_of_channels_opens_what_bridges_say_and_no_other_conversation(archive, room, tmp_path, monkeypatch):
+    portal = await Portal(archive, room).open(**{"nl.griffier.official": OFFICIAL})
+    portal.say(text("hallo"))
+    await portal.keep()
+    plain = await Portal(archive, room + "2").open(bridged=False)
+    await plain.keep()
+    opened, open_many = [], Vault.open_many
+
+    async def counted(self, tx, sealed):
+        opened.extend(sealed)
+        return await open_many(self, tx, sealed)
+
+    monkeypatch.setattr(Vault, "open_many", counted)
+    async with browsing(archive, tmp_path, "records-officer") as client:
+        page = await (await client.get("/channels")).text()
+        told = await (await client.get("/api/v1/channels")).json()
+    assert "Karin de Wit" in page
+    assert OFFICIAL in [official for channel in told["items"] for official in channel["officials"]]
+    assert {room_id for room_id, _, _ in opened}.isdisjoint({room + "2"})
+    assert len([each for each in opened if each[0] == room]) <= 2 * 2 + 1  # for the page and for the API; one name

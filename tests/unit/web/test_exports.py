@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp.test_utils import TestClient
@@ -24,15 +25,15 @@ from aiohttp.test_utils import TestClient
 from archiver.db import tenant_tx
 from archiver.ledger.audit import Purpose, doing
 from archiver.ledger.files import FileStore
-from archiver.ledger.sealing import SealingError
+from archiver.ledger.sealing import SealingError, Vault
 from archiver.ledger.stream import CHUNK, SealedFile, opened
 from archiver.settings import Settings
-from archiver.web import jobs, workshop
+from archiver.web import exports, jobs, workshop
 from archiver.web.context import Archive
 from archiver.web.exporting import export
 from archiver.web.workshop import CantDo, Result, Task, Workshop, result_path
 from tests.unit.conftest import dump
-from tests.unit.web.signed_in import served, session_of, use
+from tests.unit.web.signed_in import browsing, served, session_of, use
 from tests.unit.web.test_membership import Room
 
 pytestmark = pytest.mark.postgres
@@ -509,3 +510,26 @@ async def test_the_purpose_with_which_it_was_asked_goes_with_the_work(archive, t
 async def jobs_of(archive, person: str) -> list[Any]:
     async with tenant_tx(archive.pool, 1) as tx:
         return [job.job_id for job in await jobs.of(tx, 1, person)]
+
+
+async def test_the_page_opens_the_names_that_it_shows_others_are_chosen_on_their_own_page(archive, talk, tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "LISTED", 1)
+    newer = Room(archive, talk.room + "2")
+    newer.add("m.room.name", {"name": "Nieuwer"}, state_key="")
+    newer.add("m.room.message", {"msgtype": "m.text", "body": "x"}, origin_server_ts=4_000_000_000_000)
+    await newer.keep()
+    opened_names, open_many = [], Vault.open_many
+
+    async def counted(self, tx, sealed):
+        opened_names.extend(sealed)
+        return await open_many(self, tx, sealed)
+
+    async with browsing(archive, tmp_path, "records-officer") as client:
+        assert f'href="/exports?room={quote(talk.room, safe="")}"' in await (await client.get(talk.page)).text()
+        monkeypatch.setattr(Vault, "open_many", counted)
+        page = await (await client.get("/exports")).text()
+        assert f'"{talk.room}"' not in page
+        assert "Een ander gesprek exporteert u vanaf zijn eigen pagina" in page
+        assert {room_id for room_id, _, _ in opened_names} == {newer.room}
+        page = await (await client.get(f"/exports?room={quote(talk.room, safe='')}")).text()
+        assert re.search(f'value="{re.escape(talk.room)}" checked', page)

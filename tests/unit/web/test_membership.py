@@ -40,9 +40,8 @@ class Room:
     def add(self, kind: str, content: dict[str, Any], sender: str = "@ander:x", **more: Any) -> str:
         """Something that happens next; returns its id."""
         step = len(self.arrivals) + 1
-        arrival = self.archive.arrival(
-            content, self.room, type=kind, sender=sender, depth=step, origin_server_ts=START + step * 60_000, **more
-        )
+        place = {"depth": step, "origin_server_ts": START + step * 60_000}
+        arrival = self.archive.arrival(content, self.room, type=kind, sender=sender, **(place | more))
         self.arrivals.append(arrival)
         return arrival.event_id
 

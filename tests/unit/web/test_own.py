@@ -9,9 +9,10 @@ import pytest
 
 from archiver.db import tenant_tx
 from archiver.ledger.audit import note
+from archiver.reading import own, rooms
 from tests.unit.reading.portals import NUMBER, OFFICIAL, Portal, source, text
 from tests.unit.web.signed_in import browsing
-from tests.unit.web.test_membership import Room
+from tests.unit.web.test_membership import START, Room
 
 pytestmark = pytest.mark.postgres
 
@@ -56,6 +57,42 @@ async def test_an_official_sees_what_is_archived_of_them_and_who_looked(archive,
     assert "er wordt niets vernietigd" in page
     async with tenant_tx(archive.pool, 1) as tx:
         assert await tx.fetchval("SELECT count(*) FROM audit WHERE actor = $1 AND action = 'own page'", me) == 1
+
+
+async def test_of_a_long_conversation_no_more_is_counted_than_is_said(archive, room, tmp_path, me, monkeypatch):
+    monkeypatch.setattr(own, "COUNTED", 3)
+    monkeypatch.setattr(own, "COUNTED_IN_EACH", 3)
+    told, other = Room(archive, room), Room(archive, room + "2")
+    told.member(me, "join")
+    other.member(me, "join")
+    other.say("van daarvoor")  # in the shorter one, but from before the moment to which all is counted
+    for number in range(6):
+        told.say(f"bericht {number}")
+    other.add("m.room.message", {"msgtype": "m.text", "body": "naderhand"}, me, origin_server_ts=START + 3_600_000, depth=40)
+    told.member(me, "leave")
+    for number in range(6):
+        told.say(f"later {number}")
+    await told.keep()
+    await other.keep()
+    async with browsing(archive, tmp_path, "official", person=me, matrix_id=me) as client:
+        page = await (await client.get("/own")).text()
+    assert re.search(r"november 2025</th><td>5</td><td>1</td>", page), page  # the newest four, and one of the other
+    assert "De berichten zijn geteld vanaf" in page
+
+
+async def test_a_room_s_head_counts_an_official_s_messages_to_a_thousand(archive, room, tmp_path, me, monkeypatch):
+    monkeypatch.setattr(rooms, "COUNTED", 5)
+    monkeypatch.setattr(rooms, "COUNTS_OF_OFFICIAL", rooms.COUNTS_OF_OFFICIAL.replace("LIMIT 1001", "LIMIT 6"))
+    told = Room(archive, room)
+    told.member(me, "join")
+    for number in range(9):
+        told.say(f"bericht {number}")
+    await told.keep()
+    async with browsing(archive, tmp_path, "official", person=me, matrix_id=me) as client:
+        assert "meer dan 5 berichten" in await (await client.get(told.page)).text()
+        answer = await (await client.get(f"/api/v1{told.page}")).json()
+    assert (answer["messages"], answer["more_than"]) == (5, True)
+    assert answer["last_at"] > answer["first_at"]
 
 
 async def test_who_has_nothing_in_the_archive_is_told_what_to_do(archive, tmp_path, me):

@@ -10,8 +10,11 @@ from uuid import uuid4
 import pytest
 
 from archiver.db import tenant_tx
+from archiver.ledger.record import append
 from archiver.ledger.trail import Selection, acts
-from archiver.reading import saved
+from archiver.reading import progress, saved, search, sweep
+from archiver.reading.project import project_batch
+from archiver.reading.words import BlindIndex
 from archiver.web.roles import Role
 from tests.unit.conftest import dump
 from tests.unit.web.signed_in import browsing, served, session_of, use
@@ -123,6 +126,52 @@ async def test_pages_follow_each_other_without_a_message_twice_or_left_out(archi
                 address = unescape(following.group(1)) if following else ""
         numbers = [int(text[7:9]) for text in seen]
         assert numbers == sorted(range(60), reverse=sort != "oldest")
+
+
+async def test_by_relevance_everything_is_reached_however_slow_the_search_is(archive, room, tmp_path, word, monkeypatch):
+    monkeypatch.setattr(sweep, "COUNTING", 0.0)
+    monkeypatch.setattr(search, "COUNTED", 70)
+    told = Room(archive, room)
+    for number in range(150):
+        told.say(f"bericht{number:03} {word}" + f" en nog eens {word}" * (number % 3))
+    await told.keep()
+    address, windows = f"/search?q={word}&sort=relevance", [[]]
+    async with browsing(archive, tmp_path, Role.RECORDS_OFFICER) as client:
+        while address:
+            page = await (await client.get(address)).text()
+            if not windows[0]:  # said while the first page is read: it is not put among what was in order already
+                told.say(f"bericht999 {word}")
+                async with tenant_tx(archive.pool, 1) as tx:
+                    await append(tx, archive.vault, told.arrivals[-1:])
+                    await project_batch(tx, archive.vault, BlindIndex(archive.vault.search_key))
+            windows[-1] += [int(text[7:10]) for text in texts_of(page)]
+            following = re.search(r'rel="next" href="([^"]+)"', page)
+            older = re.search(r'href="([^"]+)">Zoek in oudere berichten', page)
+            onward = following or older
+            address = unescape(onward[1]) if onward else ""
+            if older and not following:
+                windows.append([])
+    for first, window in zip((80, 10, 0), windows, strict=True):
+        of_window = range(first, min(first + 70, 150)) if first else range(10)
+        assert window == sorted(of_window, key=lambda number: (-(number % 3), -number))
+
+
+async def test_while_not_all_can_be_found_a_search_says_so(archive, room, tmp_path, word):
+    async with tenant_tx(archive.pool, 1) as tx:
+        await tx.execute(progress.BEGIN, 1, 4000)
+        await tx.execute(progress.WENT_ON, 1, 1000)
+    try:
+        async with browsing(archive, tmp_path, Role.RECORDS_OFFICER) as client:
+            page = await (await client.get(f"/search?q={word}")).text()
+            told = await (await client.get(f"/api/v1/search?q={word}")).json()
+    finally:
+        async with tenant_tx(archive.pool, 1) as tx:
+            await tx.execute(progress.ENDED, 1)
+    assert "1.000 van 4.000 berichten en andere gebeurtenissen zijn doorzoekbaar" in page
+    assert told["indexing"] == {"searchable": 1000, "total": 4000}
+    async with browsing(archive, tmp_path, Role.RECORDS_OFFICER) as client:
+        assert "doorzoekbaar" not in await (await client.get(f"/search?q={word}")).text()
+        assert (await (await client.get(f"/api/v1/search?q={word}")).json())["indexing"] is None
 
 
 async def test_the_messages_around_a_hit_are_shown_when_asked_and_are_in_the_trail(archive, room, tmp_path, word):
