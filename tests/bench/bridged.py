@@ -92,7 +92,7 @@ class Bench:
         moments = [moment for one in await asyncio.gather(*map(self._talk, self.contacts[:TALKING])) for moment in one[WARM_UP:]]
         speed = TALKING * EACH / (time.perf_counter() - began)
         await asyncio.sleep(0.5)  # until the last commit has been told of
-        waits = [1000 * (self.commits[bisect_right(self.commits, captured)] - sent) for sent, captured in moments]
+        waits = [self.commits[bisect_right(self.commits, captured)] - sent for sent, captured in moments]
         table.title(f"Bridge: {len(waits)} WhatsApp messages of {TALKING} people who wait for each other, {speed:,.0f}/s")
         tell("webhook sent until archived, decrypted", waits, 400)
 
@@ -118,7 +118,7 @@ class Bench:
             await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
             text = (self.contacts[number % CONTACTS], _id(), f"{secrets.token_hex(8)} bericht {number}")
             sending.append(asyncio.create_task(self.whatsapp.deliver([text])))
-        waits = [1000 * wait for wait in await asyncio.gather(*sending)]
+        waits = list(await asyncio.gather(*sending))
         took = time.perf_counter() - began
         waiting = await self.bridge.fetchval(LEFT)
         table.title(
