@@ -126,8 +126,10 @@ async def test_the_provider_ends_a_session_over_the_back_channel(site):
         for http in (here, elsewhere):
             assert (await clicks(http, f"{site.url}/signin/start", "archiefmedewerker", site.url)).status == 200
         await clicks(here, f"{site.issuer}/session/end", "", site.issuer + "/session/end/success")
-        assert (await here.get(f"{site.url}/", allow_redirects=False)).status == 303
-        assert (await elsewhere.get(f"{site.url}/", allow_redirects=False)).status == 200, "another session of the same person"
+        assert (await here.get(f"{site.url}/channels", allow_redirects=False)).status == 303
+        assert (await elsewhere.get(f"{site.url}/channels", allow_redirects=False)).status == 200, (
+            "another session of the same person"
+        )
     async with tenant_tx(site.archive.pool, 1) as tx:
         assert await tx.fetchval("SELECT count(*) FROM audit WHERE action = 'signed out by provider'") == 1
 
