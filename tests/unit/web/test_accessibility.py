@@ -80,7 +80,7 @@ PAGES: tuple[tuple[str, str], ...] = (
 NO_PAGES = {
     "/healthz", "/readyz", "/metrics", "/static/{file}", "/signin/start", "/rooms/{room_id}/files/{event_id}", "/audit.csv",
     "/rooms/{room_id}/messages/{event_id}/proof.json",
-    "/exports/{job_id}/download", "/admin/officials.csv", "/admin/officials/example.csv",
+    "/exports/{job_id}/download", "/exports/{job_id}/state", "/admin/officials.csv", "/admin/officials/example.csv",
 }  # fmt: skip
 # What the office can't show: these need a bridge that answers, and an import that was carried out.
 NOT_SEEN = {
