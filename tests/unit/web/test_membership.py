@@ -34,13 +34,13 @@ WITHOUT_POLICY = """
 class Room:
     """A room in which things happen one after another."""
 
-    def __init__(self, archive: Any, room: str) -> None:
-        self.archive, self.room, self.arrivals = archive, room, []
+    def __init__(self, archive: Any, room: str, start: int = START) -> None:
+        self.archive, self.room, self.start, self.arrivals = archive, room, start, []
 
     def add(self, kind: str, content: dict[str, Any], sender: str = "@ander:x", **more: Any) -> str:
         """Something that happens next; returns its id."""
         step = len(self.arrivals) + 1
-        place = {"depth": step, "origin_server_ts": START + step * 60_000}
+        place = {"depth": step, "origin_server_ts": self.start + step * 60_000}
         arrival = self.archive.arrival(content, self.room, type=kind, sender=sender, **(place | more))
         self.arrivals.append(arrival)
         return arrival.event_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -109,11 +110,16 @@ async def test_no_page_of_content_opens_without_a_purpose_whatever_its_address(a
         assert (answer.status, answer.headers["HX-Redirect"].startswith("/purpose?next=")) == (403, True)
 
 
+def newest() -> int:
+    """A beginning after that of every other conversation of the tests: it is on the first page of a list."""
+    return int(time.time() * 1000)
+
+
 async def address_of(archive, path: str, room: str, folder: Path, person: str, word: str) -> str:
     """Where there is something to see on a page of content: a conversation with a thread, a file, or an export of it."""
     if path.endswith("/files/{event_id}"):
         return (await keep(archive, room, FileStore(folder), "clean"))[1]
-    told = Room(archive, room)
+    told = Room(archive, room, newest())
     told.add("m.room.name", {"name": "Overleg over de kade"}, state_key="")
     root = told.say(f"{word} als eerste")
     told.say(f"{word} in een draad", **{"m.relates_to": {"rel_type": "m.thread", "event_id": root}})
@@ -277,8 +283,9 @@ async def test_hostile_answers_are_refused_or_shown_as_they_are(archive, tmp_pat
 
 @pytest.mark.parametrize("path", ["/", "/exports", "/api/v1/rooms?limit=200"])
 async def test_what_conversations_are_called_is_content_too(archive, room, tmp_path, person, path):
-    conversation, name = Room(archive, room), f"Kamer {secrets.token_hex(5)}"
+    conversation, name = Room(archive, room, newest()), f"Kamer {secrets.token_hex(5)}"
     conversation.add("m.room.name", {"name": name}, state_key="")
+    conversation.say("iets")
     await conversation.keep()
     async with served(archive, tmp_path) as client:
         use(client, await session_of(archive, "records-officer", person=person, why=None))

@@ -118,8 +118,8 @@ class serving:
 
 
 HOME = {
-    "archivaris": "/", "adviseur": "/", "inspecteur": "/", "beheer": "/health", "auditor": "/audit", "minister": "/own",
-    "staatssecretaris": "/own",
+    "archivaris": "/purpose", "adviseur": "/purpose", "inspecteur": "/purpose", "beheer": "/health", "auditor": "/audit",
+    "minister": "/own", "staatssecretaris": "/own",
 }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ async def test_each_person_of_the_demo_comes_in_where_their_work_is(site, each):
 async def test_they_go_on_to_the_page_they_wanted_and_never_to_another_site(site):
     assert (await site.sign_in(site.browser(), "archivaris", next="/channels?q=x")).url.path_qs == "/channels?q=x"
     for elsewhere in ("https://kwaad.example/", "//kwaad.example", "/\\kwaad.example", "javascript:alert(1)", "/x\ny"):
-        assert (await site.sign_in(site.browser(), "archivaris", next=elsewhere)).url.path_qs == "/"
+        assert (await site.sign_in(site.browser(), "archivaris", next=elsewhere)).url.path_qs == "/purpose?next=/"
 
 
 async def test_the_cookie_is_for_this_site_only_and_the_database_does_not_hold_it(site):
@@ -264,7 +264,7 @@ async def test_the_provider_ends_sessions_by_its_own_token_once(site):
     assert (await http.get(onward)).url.path == "/signedout"
     url = f"{site.url}/oidc/backchannel-logout"
     assert (await http.post(url, data={"logout_token": kept["token"]})).status == 400, "used already"
-    assert (await other.get(f"{site.url}/")).url.path == "/"
+    assert (await other.get(f"{site.url}/channels")).url.path == "/channels"
     # By the person: every session of theirs.
     head = json.loads(jws.extract_compact(kept["token"].encode()).payload)
     told = {name: value for name, value in head.items() if name != "sid"}
