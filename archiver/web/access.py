@@ -25,7 +25,7 @@ from archiver.web.context import ARCHIVE, Archive, language, public_url
 from archiver.web.posted import posted
 from archiver.web.purpose import PURPOSE_HEADERS, Stated, policy_of, told_in_headers
 from archiver.web.render import render
-from archiver.web.roles import READERS, Role
+from archiver.web.roles import READERS, READING, Role
 from archiver.web.sessions import form_token
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ class Whoever(Enum):
 
 
 Rule = frozenset[Role] | Whoever
-READING = READERS | {Role.OFFICIAL}
 ADMINS = frozenset({Role.ADMIN})
 ROUTES: dict[tuple[str, str], Rule] = {
     ("GET", "/healthz"): Whoever.OPEN,

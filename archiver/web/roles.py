@@ -33,6 +33,7 @@ NAMES: dict[str, str] = {
     Role.AUDITOR: N_("auditor"),
 }
 READERS = frozenset({Role.RECORDS_OFFICER, Role.ADVISOR, Role.INSPECTOR})  # of every conversation
+READING = READERS | {Role.OFFICIAL}
 # The reason is also the code of a text in archiver.web.refusals.
 APART: tuple[tuple[frozenset[Role], frozenset[Role], str], ...] = (
     (frozenset({Role.AUDITOR}), frozenset(Role) - {Role.AUDITOR}, "apart:auditor"),

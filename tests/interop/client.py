@@ -14,6 +14,7 @@ from typing import Any, Self
 import pytest
 
 FOLDER = Path(__file__).parent
+NEEDED = ("matrix-js-sdk", "oidc-provider", "axe-core")
 
 
 def require_node() -> None:
@@ -27,7 +28,7 @@ def require_node() -> None:
         pytest.skip(problem)
     with (FOLDER / ".install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not all((FOLDER / "node_modules" / name / "package.json").exists() for name in ("matrix-js-sdk", "oidc-provider")):
+        if not all((FOLDER / "node_modules" / name / "package.json").exists() for name in NEEDED):
             subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=FOLDER, check=True)
 
 

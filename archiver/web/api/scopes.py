@@ -5,9 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from archiver.export.catalogue import N_
-from archiver.web.roles import READERS, Role
-
-READING = READERS | {Role.OFFICIAL}
+from archiver.web.roles import READERS, READING, Role
 
 
 class Scope(StrEnum):

@@ -33,6 +33,7 @@ from archiver.web.context import Archive
 from archiver.web.exporting import export
 from archiver.web.roles import Role, grant
 from archiver.web.workshop import Workshop
+from tests.interop.client import FOLDER, require_node
 from tests.unit import conftest
 from tests.unit.bridge.browser import CHROMIUM
 from tests.unit.reading.portals import BOT, OFFICIAL, Portal, source, text
@@ -41,7 +42,7 @@ from tests.unit.web.signed_in import session_of
 from tests.unit.web.test_membership import START, Room
 
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
-AXE = Path(__file__).parent / "vendor" / "axe-core-4.14.1" / "axe.min.js"
+AXE = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 COLOURS = ["color-contrast", "link-in-text-block"]  # the rules that light or dark makes a difference for
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -128,6 +129,7 @@ def problems(page: Page) -> list[str]:
 async def violations(page: Page, *rules: str) -> list[str]:
     """What axe has against the page as it stands (WCAG 2.2 AA and its best practices), or against these rules only."""
     if not await page.evaluate("typeof axe === 'object'"):
+        require_node()
         # By the debugger, as policy lets no script of ours into the page.
         await page.evaluate(AXE.read_text() + "; undefined")
     return list(await page.evaluate(SCAN, [WCAG, list(rules)]))
