@@ -10,10 +10,8 @@ from urllib.parse import quote
 from aiohttp import web
 
 from archiver.capture.standing import standings, whole
-from archiver.db import tenant_tx
 from archiver.export.happened import isolated, sentence
 from archiver.export.html import Shown, how
-from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
 from archiver.reading import rooms as room_list
 from archiver.reading.bridged import bridged
@@ -24,6 +22,7 @@ from archiver.reading.walk import Page, page_after, page_around, page_before, th
 from archiver.reading.weave import Strand, weave
 from archiver.web.access import reading
 from archiver.web.context import ARCHIVE, language
+from archiver.web.looks import look
 from archiver.web.place import NoDay, NoPlace, day, place, read_place
 from archiver.web.render import render
 
@@ -112,15 +111,6 @@ async def room_of(request: web.Request) -> Room:
 def event_of(request: web.Request) -> str:
     """The event that the address names: whatever stands there, made fit to look for."""
     return column(request.match_info["event_id"], 255)
-
-
-async def look(request: web.Request, action: str, room_id: str, **detail: str | None) -> None:
-    """Write down a look, and in which role, before anything is shown (promise 5)."""
-    archive, visitor = request.app[ARCHIVE], request["visitor"]
-    role = ", ".join(sorted(visitor.roles))
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        told = {name: value for name, value in detail.items() if value is not None}
-        await note(tx, archive.vault.org, request["actor"], action, room_id=room_id, role=role, **told)
 
 
 def shown_of(room: Room, entry: Entry) -> Shown | None:

@@ -54,18 +54,28 @@ async def ask(request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotFound
     if not problems:
         try:
-            async with tenant_tx(archive.pool, archive.vault.org) as tx:
-                most = archive.settings.web.jobs.per_person
-                job_id = await jobs.start(tx, archive.vault, request["actor"], "export", asked, most)
-                for room_id in asked["rooms"]:
-                    told = {"format": asked["format"], "start": asked["start"], "end": asked["end"], "job": str(job_id)}
-                    await note(tx, archive.vault.org, request["actor"], "ask for export", room_id=room_id, **told)
+            await begin(request, asked)
         except TooMany:
             problems = {"": "too_many"}
     if problems:
         return await _page(request, chosen, problems, 409 if "" in problems else 400)
-    request.app[WORKSHOP].wake()
     raise web.HTTPSeeOther("/exports")
+
+
+async def begin(request: web.Request, asked: dict[str, Any]) -> UUID:
+    """Have an export made, and write down that it was asked for; returns the job. Raises TooMany.
+
+    `asked`: rooms, format, start and end (ISO 8601, or None), language.
+    """
+    archive = request.app[ARCHIVE]
+    async with tenant_tx(archive.pool, archive.vault.org) as tx:
+        most = archive.settings.web.jobs.per_person
+        job_id = await jobs.start(tx, archive.vault, request["actor"], "export", asked, most)
+        for room_id in asked["rooms"]:
+            told = {"format": asked["format"], "start": asked["start"], "end": asked["end"], "job": str(job_id)}
+            await note(tx, archive.vault.org, request["actor"], "ask for export", room_id=room_id, **told)
+    request.app[WORKSHOP].wake()
+    return job_id
 
 
 @routes.get("/exports/{job_id}/state")

@@ -10,9 +10,10 @@ from archiver.ledger.audit import note
 from archiver.reading.channels import carried, channels, names
 from archiver.reading.interruption import interruptions
 from archiver.web.access import reading
-from archiver.web.chat import event_of, look, room_of
+from archiver.web.chat import event_of, room_of
 from archiver.web.context import ARCHIVE, language
 from archiver.web.given import NotGiven, given
+from archiver.web.looks import look
 from archiver.web.render import render
 
 routes = web.RouteTableDef()

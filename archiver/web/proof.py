@@ -11,8 +11,9 @@ from archiver.reading.proof import Proof, proof
 from archiver.reading.rooms import Room
 from archiver.reading.timeline import Names
 from archiver.web.access import reading
-from archiver.web.chat import event_of, look, room_of, words_of
+from archiver.web.chat import event_of, room_of, words_of
 from archiver.web.context import ARCHIVE
+from archiver.web.looks import look
 from archiver.web.render import render
 
 routes = web.RouteTableDef()

@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 from archiver.db import tenant_tx
 from archiver.reading import interruption
 from archiver.reading.channels import carried, channels
-from archiver.web.api.operation import Request, look, operation
+from archiver.web.api.operation import Request, operation
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Text
 from archiver.web.context import ARCHIVE
+from archiver.web.looks import look
 
 
 class Interruption(BaseModel):

@@ -11,18 +11,18 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from archiver.db import tenant_tx
 from archiver.export import EXPORTERS
-from archiver.ledger.audit import note
 from archiver.ledger.sealing import SealingError
 from archiver.reading import rooms as room_list
 from archiver.web import exports, jobs
 from archiver.web.access import reading
-from archiver.web.api.operation import Part, Request, look, operation
+from archiver.web.api.operation import Part, Request, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Moment, RoomId, Text
 from archiver.web.context import ARCHIVE, Archive
 from archiver.web.exporting import MOST_ROOMS
 from archiver.web.jobs import Job, TooMany
+from archiver.web.looks import look
 
 SUBJECT = "Exports"
 
@@ -121,18 +121,11 @@ async def ask_export(request: web.Request, asked: Ask) -> Export:
                 raise ApiProblem("not-found")
     start, end = (each.isoformat() if each else None for each in (wish.sent_from, wish.sent_until))
     arguments = {"rooms": rooms, "format": wish.format, "start": start, "end": end, "language": wish.language}
-    org, person = archive.vault.org, request["actor"]
     try:
-        async with tenant_tx(archive.pool, org) as tx:
-            job_id = await jobs.start(tx, archive.vault, person, "export", arguments, archive.settings.web.jobs.per_person)
-            for room_id in rooms:
-                told = {"format": wish.format, "start": start, "end": end, "job": str(job_id)}
-                await note(tx, org, person, "ask for export", room_id=room_id, **told)
-            job = await jobs.one(tx, org, person, job_id)
+        job_id = await exports.begin(request, arguments)
     except TooMany:
         raise ApiProblem("too-many-exports") from None
-    request.app[exports.WORKSHOP].wake()
-    return _export(archive, _there(job))
+    return _export(archive, await _job(request, job_id))
 
 
 @operation("GET", "/exports/{export_id}", subject=SUBJECT, scope=Scope.EXPORTS, answered=Export, problems=("not-found",))

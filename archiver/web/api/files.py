@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from aiohttp import web
 from pydantic import Field
 
-from archiver.web.api.operation import Request, look, operation
+from archiver.web.api.operation import Request, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.rooms import room
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import EventId, RoomId
 from archiver.web.context import ARCHIVE
 from archiver.web.given import NotGiven, given
+from archiver.web.looks import look
 
 
 class Which(Request):

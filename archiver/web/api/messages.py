@@ -15,12 +15,13 @@ from archiver.reading.proof import proof
 from archiver.reading.timeline import Cursor as Place
 from archiver.reading.timeline import Entry
 from archiver.web.api import cursor
-from archiver.web.api.operation import Page, Request, look, operation
+from archiver.web.api.operation import Page, Request, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.rooms import room
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Cursor, EventId, Moment, RoomId, Text, at_most
 from archiver.web.context import ARCHIVE
+from archiver.web.looks import look
 
 SUBJECT = "Messages"
 

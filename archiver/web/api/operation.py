@@ -15,14 +15,11 @@ import asyncpg
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from archiver.db import tenant_tx
 from archiver.export.catalogue import N_
-from archiver.ledger.audit import note
 from archiver.ledger.canonical import HostileJson, parse
 from archiver.web.api.kinds import ROOT
 from archiver.web.api.problem import ApiProblem, Fault
 from archiver.web.api.scopes import Scope
-from archiver.web.context import ARCHIVE
 
 LARGEST = 64 * 1024  # bytes of a body
 VERSION = "1.0.0"  # of the API
@@ -159,15 +156,6 @@ def operation(
         return handle
 
     return declare
-
-
-async def look(request: web.Request, action: str, *, room_id: str | None = None, **detail: Any) -> None:
-    """Write down a look, or an act, before it happens; also by which token."""
-    archive, visitor = request.app[ARCHIVE], request["visitor"]
-    if visitor.token_id is not None:
-        detail["token"] = str(visitor.token_id)
-    async with tenant_tx(archive.pool, archive.vault.org) as tx:
-        await note(tx, archive.vault.org, request["actor"], action, room_id=room_id, **detail)
 
 
 def respond(answer: BaseModel, status: int = 200) -> web.Response:

@@ -13,11 +13,12 @@ from archiver.db import tenant_tx
 from archiver.ledger.audit import note
 from archiver.ledger.canonical import column
 from archiver.web import roles, sessions
-from archiver.web.api.operation import Part, Request, look, operation
+from archiver.web.api.operation import Part, Request, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Text
 from archiver.web.context import ARCHIVE
+from archiver.web.looks import look
 from archiver.web.roles import Role, RoleError
 
 SUBJECT = "People and roles"

@@ -17,11 +17,12 @@ from archiver.reading.conversations import Choice, Place, conversations, see_to
 from archiver.reading.rooms import Room
 from archiver.web.access import reading
 from archiver.web.api import cursor
-from archiver.web.api.operation import Page, Request, look, operation
+from archiver.web.api.operation import Page, Request, operation
 from archiver.web.api.problem import ApiProblem
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Cursor, Moment, RoomId, Text, at_most, moment_of
 from archiver.web.context import ARCHIVE
+from archiver.web.looks import look
 
 SUBJECT = "Conversations"
 State = Annotated[

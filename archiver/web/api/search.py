@@ -16,12 +16,13 @@ from archiver.reading.search import COUNTED, Match, search
 from archiver.reading.timeline import authors
 from archiver.web.access import reading
 from archiver.web.api import cursor
-from archiver.web.api.operation import Page, Request, look, operation
+from archiver.web.api.operation import Page, Request, operation
 from archiver.web.api.problem import ApiProblem, Fault, spoken
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Cursor, Moment, RoomId, Text, at_most, moment_of
 from archiver.web.asked import PROBLEMS
 from archiver.web.context import ARCHIVE
+from archiver.web.looks import look
 
 
 class Hit(BaseModel):

@@ -13,10 +13,11 @@ from archiver.db import tenant_tx
 from archiver.ledger.canonical import column
 from archiver.ledger.trail import Selection, acts
 from archiver.web.api import cursor
-from archiver.web.api.operation import Page, Request, look, operation
+from archiver.web.api.operation import Page, Request, operation
 from archiver.web.api.scopes import Scope
 from archiver.web.api.words import Cursor, Moment, Text, at_most
 from archiver.web.context import ARCHIVE
+from archiver.web.looks import look
 
 LISTING = "audit"
 

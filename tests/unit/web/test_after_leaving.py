@@ -19,16 +19,6 @@ from tests.unit.web.test_membership import Room
 pytestmark = pytest.mark.postgres
 
 
-@pytest.fixture
-def word() -> str:
-    return "w" + secrets.token_hex(5)
-
-
-@pytest.fixture
-def me() -> str:
-    return f"@m{secrets.token_hex(4)}:x"
-
-
 async def test_what_must_not_occur_does_not_tell_an_official_of_later_words(archive, room, tmp_path, word, me):
     told, secret = Room(archive, room), "s" + secrets.token_hex(5)
     told.member(me, "join")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Any
 from urllib.parse import quote
 
@@ -69,16 +68,6 @@ class Room:
     @property
     def page(self) -> str:
         return f"/rooms/{quote(self.room, safe='')}"
-
-
-@pytest.fixture
-def word() -> str:
-    return "w" + secrets.token_hex(5)
-
-
-@pytest.fixture
-def me() -> str:
-    return f"@m{secrets.token_hex(4)}:x"
 
 
 async def test_an_official_reads_what_was_said_while_they_were_there(archive, room, tmp_path, word, me):

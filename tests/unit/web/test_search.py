@@ -23,16 +23,6 @@ from tests.unit.web.test_membership import Room
 pytestmark = pytest.mark.postgres
 
 
-@pytest.fixture
-def word() -> str:
-    return "w" + secrets.token_hex(5)
-
-
-@pytest.fixture
-def me() -> str:
-    return f"@m{secrets.token_hex(4)}:x"
-
-
 async def talk(archive, room, word) -> Room:
     """A conversation of which each message is found by one filter."""
     told = Room(archive, room)
