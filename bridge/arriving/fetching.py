@@ -6,7 +6,6 @@ What waits behind other messages is fetched ahead of its turn and kept, sealed, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import math
@@ -18,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from bridge.network import Incoming, Media, Network, NetworkError, NotUnderstood
 from bridge.relay.relay import column
 from bridge.sealing import Seal
+from bridge.stopping import stopped
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,7 @@ class Files:
                     log.warning("What waits for its turn can't be looked at (%s); trying again.", type(error).__name__)
                     rows = []
                 if not rows:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), EVERY)
+                    await stopped(stop, EVERY)
             for task in self._under_way.values():
                 task.cancel()
 

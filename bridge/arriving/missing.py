@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from bridge.network import NetworkError
 from bridge.relay.relay import column
 from bridge.sealing import Seal
+from bridge.stopping import stopped
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,7 @@ class MissingFiles:
                     continue
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("The files that are still to come can't be looked at (%s); trying again.", type(error).__name__)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), EVERY)
+            await stopped(stop, EVERY)
 
     async def _one(self, missing: Missing, work: Callable[[dict[str, Any], Missing, bool], Awaitable[None]]) -> None:
         try:

@@ -9,7 +9,6 @@ before a message goes, what was said just before it, so that each goes in its tu
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -26,6 +25,7 @@ from bridge.ghost import Account
 from bridge.network import Behind
 from bridge.relay.lanes import Work
 from bridge.relay.relay import Relay, column
+from bridge.stopping import stopped
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +77,13 @@ class Overlooked:
             try:
                 rooms = dict.fromkeys(row["room_id"] for row in await self._pool.fetch(OPEN))
                 for room_id in rooms:
-                    if self._due(room_id) and not await _stopped(stop, BREATH):
+                    if self._due(room_id) and not await stopped(stop, BREATH):
                         await self._tried(room_id)
                 self._stirred = {room: at for room, at in self._stirred.items() if room in rooms}
                 self._looked = {room: at for room, at in self._looked.items() if room in rooms}
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 log.warning("Rooms can't be looked into now (%s); trying again.", type(error).__name__)
-            await _stopped(stop, ROUND)
+            await stopped(stop, ROUND)
 
     def in_turn(self, carry: Work) -> Work:
         """Carry each event when what was said before it has gone; raises Behind while it has not."""
@@ -181,9 +181,3 @@ def _deleted(event: dict[str, Any]) -> bool:
     """What was deleted before it went has nothing left that could go."""
     unsigned = event.get("unsigned")
     return isinstance(unsigned, dict) and "redacted_because" in unsigned
-
-
-async def _stopped(stop: asyncio.Event, seconds: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-    return stop.is_set()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 import asyncpg
+
+from bridge.stopping import stopped
 
 log = logging.getLogger(__name__)
 
@@ -35,5 +36,4 @@ async def forget(pool: asyncpg.Pool, days: int, stop: asyncio.Event) -> None:
                     log.warning("What was set aside %d days ago is not kept any longer (%s).", days, done)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             log.warning("What was set aside could not be forgotten (%s); trying again in an hour.", type(error).__name__)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), EVERY)
+        await stopped(stop, EVERY)

@@ -21,6 +21,7 @@ from bridge.relay.failed import IN, REJECTED
 from bridge.relay.queues import INBOX
 from bridge.sealing import Seal
 from bridge.settings import Bridge
+from bridge.stopping import stopped
 
 log = logging.getLogger(__name__)
 
@@ -217,8 +218,7 @@ class Watch:
                 log.warning("The watch could not look: the bridge's database does not answer (%s).", type(error).__name__)
             except Exception as error:
                 log.warning("The watch could not look: %s.", type(error).__name__)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), every)
+            await stopped(stop, every)
 
 
 def _digits(number: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import logging
@@ -20,6 +19,7 @@ from bridge.relay import failed
 from bridge.relay.lanes import GiveUp, Lanes, SetAside, Word, Work
 from bridge.relay.queues import HISTORY, INBOX, OUTBOX, Queue, column
 from bridge.sealing import Seal
+from bridge.stopping import stopped
 
 __all__ = ["INBOX", "OUTBOX", "Pace", "Relay", "SetAside", "column"]
 
@@ -302,8 +302,7 @@ class Relay:
                         pass
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
                 log.warning("What is done could not be forgotten (%s); trying again in an hour.", type(error).__name__)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 3600)
+            await stopped(stop, 3600)
 
     async def _forget(self, queue: Queue) -> bool:
         done: str = await self._pool.execute(FORGET.format(table=queue.table), self._pace.keep)

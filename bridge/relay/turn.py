@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+
+from bridge.stopping import stopped
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,7 @@ async def _take(url: str, stop: asyncio.Event) -> asyncpg.Connection | None:
         if not said:
             log.info("Another bridge process has this database. This one stands by.")
             said = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), EVERY)
+        await stopped(stop, EVERY)
     await connection.close(timeout=5)
     return None
 
